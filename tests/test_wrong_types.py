@@ -61,6 +61,11 @@ GAR = {
     "label_std": (1.0, NUMBER),
 }  # fmt: skip
 PAIR = {"preds": (LABELS, LABEL_VECTOR), "target": (LABELS, LABEL_VECTOR)}
+OUTPUTS = {
+    "outputs": (torch.rand(4, 2), TENSOR), "target": (Y, TENSOR), "sample_weight": (None, REF),
+}  # fmt: skip
+NLL = {"beta": (0.5, NUMBER), "label_std": (1.0, NUMBER)}
+LEVELS = ("0.1", 0.5, None, [0.5, "a"], [DAY], torch.rand(2))
 SIGMA = ("0.5", [0.5], torch.rand(2), DAY, None)
 MIXTURE = dict.fromkeys(("means", "variances", "weights"), (Y, REF))
 REDUCTION = {"reduction": ("mean", CHOICE)}
@@ -170,6 +175,25 @@ CASES = {
     "crps_samples": case(
         metrics.crps_samples, samples=([[y] for y in LABELS], ANY_LABELS),
         target=(LABELS, LABEL_VECTOR),
+    ),
+    "gaussian_loss": case(functional.gaussian_loss, **OUTPUTS, **NLL),
+    "laplace_loss": case(functional.laplace_loss, **OUTPUTS, **NLL),
+    "quantile_loss": case(functional.quantile_loss, **OUTPUTS, levels=((0.1, 0.5), LEVELS)),
+    "uvote_loss": case(
+        functional.uvote_loss, **OUTPUTS, weights=(Y[:, None], TENSOR), label_std=(1.0, NUMBER)
+    ),
+    "GaussianLoss": case(losses.GaussianLoss, **NLL),
+    "LaplaceLoss": case(losses.LaplaceLoss, **NLL),
+    "QuantileLoss": case(losses.QuantileLoss, levels=((0.1, 0.5), LEVELS)),
+    "UVoteLoss": case(
+        losses.UVoteLoss, labels=(Y, TENSOR), density=(Y, TENSOR), heads=(2, WHOLE),
+        label_std=(1.0, NUMBER),
+    ),
+    "GaussianLoss.forward": forward(losses.GaussianLoss(), **OUTPUTS),
+    "LaplaceLoss.forward": forward(losses.LaplaceLoss(), **OUTPUTS),
+    "QuantileLoss.forward": forward(losses.QuantileLoss((0.1, 0.5)), **OUTPUTS),
+    "UVoteLoss.forward": forward(
+        losses.UVoteLoss(Y, Y), **OUTPUTS | {"outputs": (torch.rand(4, 4), TENSOR)}
     ),
     "bmc_loss": case(functional.bmc_loss, sigma=(1.0, SIGMA), **BATCH),
     "gai_loss": case(functional.gai_loss, sigma=(1.0, SIGMA), **MIXTURE, **BATCH),

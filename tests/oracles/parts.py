@@ -148,6 +148,61 @@ def sera(preds, target, relevance, weights=None):
     return math.fsum(w * phi * (p - y) ** 2 for w, phi, p, y in terms) / len(preds)
 
 
+def clamp(log_scale):
+    """A logarithm of a scale within ±5."""
+    return min(max(log_scale, -5.0), 5.0)
+
+
+def located(kind, outputs, target, weights=None, beta=0.5, label_std=1.0, factors=None):
+    """β-NLL of pairs (location, log scale); the weights by the scale are of ``factors``."""
+    weights = [1.0] * len(target) if weights is None else weights
+    factors = outputs if factors is None else factors
+    total = 0.0
+    for (pred, log_scale), (_, fixed), y, w in zip(outputs, factors, target, weights, strict=True):
+        s = math.exp(clamp(log_scale))
+        z = (pred - y) / (label_std * s)
+        value = math.log(s) + (z * z / 2 if kind == "gaussian" else abs(z))
+        power = 2 * beta if kind == "gaussian" else beta
+        total += w * math.exp(clamp(fixed)) ** power * value
+    return total / len(target)
+
+
+def quantile(outputs, target, weights=None, levels=(0.05, 0.5, 0.95)):
+    """The mean over samples and levels of the pinball loss."""
+    weights = [1.0] * len(target) if weights is None else weights
+    total = math.fsum(
+        w * max(tau * (y - q), (tau - 1) * (y - q))
+        for row, y, w in zip(outputs, target, weights, strict=True)
+        for q, tau in zip(row, levels, strict=True)
+    )
+    return total / len(target) / len(levels)
+
+
+def uvote(outputs, target, head_weights, weights=None, label_std=1.0):
+    """Laplace likelihoods of heads, of which each has weights of its own."""
+    weights, heads = [1.0] * len(target) if weights is None else weights, len(head_weights[0])
+    total = 0.0
+    for row, y, factors, u in zip(outputs, target, head_weights, weights, strict=True):
+        for m in range(heads):
+            s = math.exp(clamp(row[heads + m]))
+            total += u * factors[m] * (math.log(s) + abs(row[m] - y) / (label_std * s))
+    return total / len(target) / heads
+
+
+def powers_of_density(density, table, heads):
+    """Powers of inverse density from 0 to 1, each of mean 1 over the ``table`` of all labels."""
+    means = [math.fsum(d ** -(m / (heads - 1)) for d in table) / len(table) for m in range(heads)]
+    return [[d ** -(m / (heads - 1)) / means[m] for m in range(heads)] for d in density]
+
+
+def vote(row, label_std=1.0):
+    """The location and scale of the first head of the smallest scale."""
+    heads = len(row) // 2
+    logs = [clamp(value) for value in row[heads:]]
+    best = min(range(heads), key=lambda m: logs[m])
+    return row[best], label_std * math.exp(logs[best])
+
+
 def replace_base(names):
     """Return whether a part replaces the base loss."""
     return bool({"bmse", "gar", "sera"} & set(names))

@@ -338,7 +338,7 @@ def _train_and_record(
         ) from error
     else:
         status = "done"
-        arrays = (outcome.sample_index, outcome.preds)
+        arrays = (outcome.sample_index, outcome.preds, outcome.distribution)
         write_predictions(
             run.folder / PREDICTIONS, benchmark, run.source.spec.regions_from, *arrays
         )

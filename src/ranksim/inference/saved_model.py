@@ -37,6 +37,7 @@ from ranksim.inference.seen_samples import (
     read_sample_parts,
 )
 from ranksim.metrics import ShotRegions
+from ranksim.metrics.distributions import Distribution
 from ranksim.metrics.shot_regions import extend_regions
 from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
@@ -46,6 +47,9 @@ from ranksim.training.data_loader import EVAL_BATCH_SIZE
 from ranksim.training.fit import map_samples
 from ranksim.training.fit_custom import FittedCustom
 from ranksim.training.fit_estimator import ESTIMATOR, FittedEstimator
+from ranksim.training.label_units import make_distribution, predict_columns
+from ranksim.training.method import Technique
+from ranksim.training.part_modules import make_head
 from ranksim.training.recipe import (
     EstimatorRecipe,
     NetworkRecipe,
@@ -81,6 +85,7 @@ class Member:
         estimator: predicts instead of a network.
         transform: of the labels on which a network was trained.
         network: builds the network, if it is one of the user.
+        technique: of the training, which determines the head of a network.
     """
 
     path: Path
@@ -89,12 +94,18 @@ class Member:
     estimator: FittedEstimator | FittedCustom | None = None
     transform: TargetTransform | None = None
     network: CustomNetwork | None = None
+    technique: Technique = field(default_factory=Technique)
 
-    def predict(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
-        """Compute predictions ``(N,)`` in the unit of the label, in the order of the inputs."""
+    def predict(
+        self, inputs: AdaptedTable, config: TrainerConfig
+    ) -> tuple[NDArray[np.float64], Distribution | None]:
+        """Return predictions ``(N,)``, in the unit of the label and the order of the inputs.
+
+        The distributions around them are None if the method predicts none.
+        """
         if self.estimator is not None:
             assert inputs.reader is not None
-            return self.estimator.predict(inputs.reader, inputs.samples)
+            return self.estimator.predict(inputs.reader, inputs.samples), None
         assert isinstance(self.recipe, NetworkRecipe)
         with torch.random.fork_rng(devices=[]):  # initialization must not change the caller's state
             network = self._make_network(inputs, config)
@@ -108,20 +119,24 @@ class Member:
         order, scale = samples.length_order(), self.recipe.label_scale
 
         def predict(values: tuple[Tensor, ...]) -> Tensor:
-            output: Tensor = network(*values)[0]
-            scaled = output.to(torch.promote_types(output.dtype, torch.float32)) * scale
-            return scaled.cpu().double()
+            outputs = network.compute_outputs(network.encoder(*values))
+            return predict_columns(network.head, outputs, scale, self.transform).cpu().double()
 
         outputs = map_samples(network, predict, samples, order, config, batch_size=EVAL_BATCH_SIZE)
-        preds: NDArray[np.float64] = np.empty(len(order))
-        preds[copy_to_numpy(order)] = copy_to_numpy(outputs)
-        return preds if self.transform is None else self.transform.inverse(preds)
+        columns: NDArray[np.float64] = np.empty(outputs.shape)
+        columns[copy_to_numpy(order)] = copy_to_numpy(outputs)
+        return columns[:, 0].copy(), make_distribution(network.head, columns)
 
     def _make_network(self, inputs: AdaptedTable, config: TrainerConfig) -> Regressor:
         if self.network is None:
-            return inputs.make_network(self.recipe, config)()
-        assert inputs.kind is not None
-        return make_factory(self.network, inputs.samples, inputs.kind, inputs.reader)()
+            network = inputs.make_network(self.recipe, config)()
+        else:
+            assert inputs.kind is not None
+            network = make_factory(self.network, inputs.samples, inputs.kind, inputs.reader)()
+        assert isinstance(self.recipe, NetworkRecipe)
+        head = make_head(self.recipe, self.technique, network.width)
+        network.head = network.head if head is None else head
+        return network
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +236,7 @@ class Model:
         if labels is None and self.target in table.names:
             labels = read_numbers(table, self.target, missing="nan")[inputs.rows]
         config = trainer_config or TrainerConfig(precision=self.config["precision"])
-        preds = self._compute(inputs, config)
+        preds, distribution = self._compute(inputs, config)
         wrong = inputs.rows[~np.isfinite(preds)].tolist()
         table.raise_for_rows(wrong, "the prediction is not a finite number", "correct these inputs")
         masks = extend_regions(self.regions, preds).masks(preds)
@@ -234,7 +249,7 @@ class Model:
             report = report.combine(DataReport(notes={"Training data": text}))
         lower, upper = None, None
         if self.intervals is not None:
-            lower, upper = self.intervals.predict(preds, None)
+            lower, upper = self.intervals.predict(preds, distribution)
         return Predictions(
             *(inputs.rows, preds, masks, labels),
             times=inputs.times,
@@ -242,6 +257,7 @@ class Model:
             origin=origin,
             lower=lower,
             upper=upper,
+            distribution=distribution,
         )
 
     def _require_network(self) -> None:
@@ -287,10 +303,13 @@ class Model:
                 origin["part"] = parts
         return origin
 
-    def _compute(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
-        """Compute the mean predictions ``(N,)``, in the order of the inputs."""
-        preds = np.stack([member.predict(inputs, config) for member in self.members])
-        return np.asarray(preds.mean(axis=0))
+    def _compute(
+        self, inputs: AdaptedTable, config: TrainerConfig
+    ) -> tuple[NDArray[np.float64], Distribution | None]:
+        """Return the mean predictions ``(N,)`` and distributions, in the order of the inputs."""
+        results = [member.predict(inputs, config) for member in self.members]
+        preds = np.stack([preds for preds, _ in results])
+        return np.asarray(preds.mean(axis=0)), Distribution.mean([each for _, each in results])
 
 
 def load_model(
@@ -343,6 +362,7 @@ def load_model(
             entries = config["members"]
             folders = [folder / MEMBERS / str(number) for number in range(len(entries))]
         settings = [_read_settings(entry, kind) for entry in entries]
+        techniques = [_read_technique(entry, config) for entry in entries]
         adapter = adapter_from_dict(config["reader"])
         regions = density_from_dict(config["density"])
         _ = config["target"], config["method"], config["precision"], settings[0]
@@ -356,13 +376,15 @@ def load_model(
     location = None if encoder is None else Path(encoder)
     _check_network(folder, config.get("network"), network)
     members = []
-    for path, (recipe, transform, digest) in zip(folders, settings, strict=True):
+    for path, technique, (recipe, transform, digest) in zip(
+        folders, techniques, settings, strict=True
+    ):
         recipe = relocate_encoder(recipe, location)
         if is_estimator:
             members.append(Member(path, recipe, {}, FittedEstimator.load(path / ESTIMATOR)))
         else:
             weights = _load_weights(path / WEIGHTS, digest)
-            members.append(Member(path, recipe, weights, transform=transform, network=network))
+            members.append(Member(path, recipe, weights, None, transform, network, technique))
     samples = read_sample_parts(folder / SAMPLES)
     intervals = SavedIntervals.load(folder, regions)
     return Model(folder, config, metrics, adapter, regions, tuple(members), samples, intervals)
@@ -392,6 +414,11 @@ def _read_settings(
     transform = TargetTransform.from_dict(entry["transform"]) if entry.get("transform") else None
     digest = "" if isinstance(recipe, EstimatorRecipe) else entry["weights_sha256"]
     return recipe, transform, str(digest)
+
+
+def _read_technique(entry: Mapping[str, Any], config: Mapping[str, Any]) -> Technique:
+    """Read the technique of a member, which is that of the model unless it names its own."""
+    return Technique(**entry.get("technique", config.get("technique", {})))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from ranksim.losses.ccc import CCCLoss
 from ranksim.losses.conr import ConRLoss
 from ranksim.losses.dila import DILALoss
 from ranksim.losses.dist import DistLoss
+from ranksim.losses.distributions import GaussianLoss, LaplaceLoss, QuantileLoss
 from ranksim.losses.gar import GARLoss
 from ranksim.losses.ordinal_entropy import OrdinalEntropyLoss
 from ranksim.losses.ranksim import RankSimLoss
@@ -13,6 +14,7 @@ from ranksim.losses.regression import FocalRLoss, HuberLoss, L1Loss, MSELoss
 from ranksim.losses.rnc import RnCLoss
 from ranksim.losses.sera import SERALoss
 from ranksim.losses.srl import SRLLoss
+from ranksim.losses.uvote import UVoteLoss
 
 __all__ = [
     "BSAM",
@@ -23,12 +25,16 @@ __all__ = [
     "DistLoss",
     "FocalRLoss",
     "GARLoss",
+    "GaussianLoss",
     "HuberLoss",
     "L1Loss",
+    "LaplaceLoss",
     "MSELoss",
     "OrdinalEntropyLoss",
+    "QuantileLoss",
     "RankSimLoss",
     "RnCLoss",
     "SERALoss",
     "SRLLoss",
+    "UVoteLoss",
 ]

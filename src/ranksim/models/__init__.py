@@ -1,4 +1,4 @@
-"""Encoders and the regressor that puts one linear output on top."""
+"""Encoders, and the regressor that puts a linear head on top."""
 
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         read_checkpoint_section,
     )
     from ranksim.models.encoders import BiLSTM, ConvEncoder, GRUEncoder, MLPEncoder, TextEncoder
+    from ranksim.models.heads import Head, QuantileHead, ScaleHead, UVoteHead
     from ranksim.models.pretrained import SentenceEncoder, load_tokenizer
     from ranksim.models.regressor import FrozenEncoder, PrecomputedFeatures, Regressor
     from ranksim.models.vision import ImageEncoder
@@ -20,12 +21,16 @@ __all__ = [
     "ConvEncoder",
     "FrozenEncoder",
     "GRUEncoder",
+    "Head",
     "ImageEncoder",
     "MLPEncoder",
     "PrecomputedFeatures",
+    "QuantileHead",
     "Regressor",
+    "ScaleHead",
     "SentenceEncoder",
     "TextEncoder",
+    "UVoteHead",
     "load_checkpoint",
     "load_tokenizer",
     "read_checkpoint",
@@ -35,6 +40,7 @@ __all__ = [
 _MODULES = {
     "checkpoints": ("load_checkpoint", "read_checkpoint", "read_checkpoint_section"),
     "encoders": ("BiLSTM", "ConvEncoder", "GRUEncoder", "MLPEncoder", "TextEncoder"),
+    "heads": ("Head", "QuantileHead", "ScaleHead", "UVoteHead"),
     "pretrained": ("SentenceEncoder", "load_tokenizer"),
     "regressor": ("FrozenEncoder", "PrecomputedFeatures", "Regressor"),
     "vision": ("ImageEncoder",),

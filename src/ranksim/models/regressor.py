@@ -1,4 +1,4 @@
-"""An encoder with one linear output, frozen encoders and precomputed features."""
+"""An encoder with a linear head, frozen encoders and precomputed features."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ranksim.models.heads import Head
+
 
 class Regressor(nn.Module):
-    """An encoder and a linear head with one output.
+    """An encoder and a linear head, by default with one output.
 
     Args:
         encoder: maps a batch to features ``(N, D)``; its attribute ``width`` is D.
@@ -19,12 +21,17 @@ class Regressor(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.width = int(encoder.width)  # type: ignore[arg-type]
-        self.head = nn.Linear(self.width, 1)
+        self.head = Head(self.width)
 
     def forward(self, *inputs: Any) -> tuple[Tensor, Tensor]:
         """Return predictions ``(N,)`` and features ``(N, D)``, the layer that RankSim works on."""
         features = self.encoder(*inputs)
-        return self.head(features).squeeze(-1), features
+        return self.head.locate(self.head(features)), features
+
+    def compute_outputs(self, features: Tensor) -> Tensor:
+        """Return what the loss is called with: outputs ``(N, K)`` of the head, ``(N,)`` of one."""
+        outputs: Tensor = self.head(features)
+        return outputs.squeeze(-1) if self.head.out_features == 1 else outputs
 
 
 class FrozenEncoder(nn.Module):

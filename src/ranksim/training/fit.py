@@ -19,6 +19,7 @@ from ranksim.data.batch import Batch, BatchDataset, VectorDataset
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.losses import L1Loss
+from ranksim.metrics.distributions import Distribution
 from ranksim.metrics.scores import Scores
 from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
 from ranksim.training import direct_loop, factory
@@ -33,6 +34,7 @@ from ranksim.training.divergence import (
     DivergenceMonitor,
     SampleIds,
 )
+from ranksim.training.label_units import make_distribution
 from ranksim.training.method import Technique
 from ranksim.training.module import Objective, RegressionModule
 from ranksim.training.part_modules import (
@@ -40,6 +42,7 @@ from ranksim.training.part_modules import (
     explosion_limit,
     join_losses,
     make_feature_terms,
+    make_head,
 )
 from ranksim.training.parts import has_two_views, trains_encoder
 from ranksim.training.recipe import NetworkRecipe
@@ -92,13 +95,15 @@ def fit(
     last = read_training_checkpoint(folder / LAST)
     progress = Progress.from_checkpoint(last)
     module.load_state_dict(read_training_checkpoint(folder / BEST)["state_dict"])
-    val, val_preds = _score(module, task, task.val, config)
+    val, val_preds, val_distribution = _score(module, task, task.val, config)
     if module.selection is not None:
         val["all"][recipe.monitor] = module.selection(torch.from_numpy(val_preds), task.val.labels)
-    test, preds = _score(module, task, task.test, config)
-    calibration_preds = None
+    test, preds, distribution = _score(module, task, task.test, config)
+    calibration_preds = calibration_distribution = None
     if task.calibration is not None:
-        _, calibration_preds = _score(module, task, task.calibration, config)
+        _, calibration_preds, calibration_distribution = _score(
+            module, task, task.calibration, config
+        )
     display = select_display_samples(task.bins, copy_to_numpy(task.test.labels))
     features = map_samples(
         module,
@@ -120,6 +125,9 @@ def fit(
         seconds=progress.seconds,
         val_preds=val_preds,
         calibration_preds=calibration_preds,
+        distribution=distribution,
+        val_distribution=val_distribution,
+        calibration_distribution=calibration_distribution,
     )
 
 
@@ -134,10 +142,15 @@ def _make_module(
     """Build the network and its training loss."""
     config, transform = options.trainer_config, task.transform
     model = task.build_model()
+    labels = torch.from_numpy(task.targets)
+    targets = labels / recipe.label_scale
+    unit = float(targets.std(correction=0)) or 1.0
+    if (head := make_head(recipe, technique, model.width, unit)) is not None:
+        model.head = head  # the encoder starts like that of the plain method
     # the mean of transformed labels is 0
     initial_pred = 0.0 if transform is not None else task.initial_bias / recipe.label_scale
     if initial_pred:
-        nn.init.constant_(model.head.bias, initial_pred)
+        model.head.start_at(initial_pred)
     bins = task.bins
     if transform is not None:
         bins = LabelBins(transform.map_edges(bins.edges.astype(np.float64)).astype(np.float32))
@@ -157,8 +170,6 @@ def _make_module(
     weights = factory.make_weights(
         recipe, technique, task.bins, copy_to_numpy(task.train.labels), task.sample_weight
     )
-    labels = torch.from_numpy(task.targets)
-    targets = labels / recipe.label_scale
     gather = config.gather_across_devices
     ranksim = factory.make_ranksim(recipe, technique, options.seed, gather)
     context = PartContext(
@@ -167,7 +178,7 @@ def _make_module(
     )
     limit = explosion_limit(base, context, targets, weights, initial_pred)
     objective = Objective(
-        *(join_losses(base, context), weights, fds, fds_batches, ranksim),
+        *(join_losses(base, context, model.head.locate), weights, fds, fds_batches, ranksim),
         *(DivergenceMonitor(limit), technique, make_feature_terms(context)),
         make_second_view(task, recipe, options.seed) if has_two_views(technique.parts) else None,
         SelectionScore.make(recipe.monitor, task.bins, copy_to_numpy(task.train.labels)),
@@ -294,23 +305,27 @@ def evaluate(
         model.encoder.compile()
     transform = None if task.transform is None else (task.transform, task.train.labels)
     module = RegressionModule(model, recipe, Objective(L1Loss()), transform=transform)
-    return _score(module, task, task.test, config)
+    scores, preds, _ = _score(module, task, task.test, config)
+    return scores, preds
 
 
 def _score(
     module: RegressionModule, task: TrainingTask, samples: BatchDataset, config: TrainerConfig
-) -> tuple[dict[str, Scores], NDArray[np.float64]]:
-    """Return the scores of a split by region, and the predictions ``(N,)``."""
-    preds = map_samples(
-        module,
-        module.predict_labels,
-        samples,
-        torch.arange(len(samples)),
-        config,
-        batch_size=EVAL_BATCH_SIZE,
-    ).double()
-    epsilon = task.gmean_epsilon
-    return task.regions.scores(preds, samples.labels, gmean_epsilon=epsilon), copy_to_numpy(preds)
+) -> tuple[dict[str, Scores], NDArray[np.float64], Distribution | None]:
+    """Return the scores of a split by region, the predictions ``(N,)`` and their distributions."""
+    rows = torch.arange(len(samples))
+    columns = map_samples(
+        module, module.predict_columns, samples, rows, config, batch_size=EVAL_BATCH_SIZE
+    )
+    preds = columns[:, 0].contiguous()
+    distribution = make_distribution(module.model.head, copy_to_numpy(columns))
+    scores = task.regions.scores(preds, samples.labels, gmean_epsilon=task.gmean_epsilon)
+    if distribution is not None:
+        labels = copy_to_numpy(samples.labels)
+        for name, mask in task.regions.masks(labels).items():
+            part = distribution.take(mask)
+            scores[name] |= part.score(columns[mask, 0].numpy(), labels[mask])
+    return scores, copy_to_numpy(preds), distribution
 
 
 def map_samples(

@@ -226,6 +226,7 @@ def _check_estimator_parts(label: str, estimator: str, parts: list[str]) -> None
             "loss": "is a loss for a network",
             "loss term": "is a loss for a network",
             "optimizer": "is an optimizer of networks",
+            "heads": "is a head of networks",
         }.get(kind, "needs the features of a network")
         raise UsageError(f"{label} contains {name}, which {need}: leave out {name} or {estimator}.")
     if estimator in CONSTANTS and len(parts) > 1:
@@ -323,7 +324,7 @@ def describe_method(method: Method, loss: str) -> str:
     fds = ["features smoothed over labels (FDS)"] if technique.fds else []
     others = [f"rows resampled ({technique.resampling.upper()})"] if technique.resampling else []
     others += [f"{technique.transform} of the target"] if technique.transform else []
-    others += describe_parts(technique.parts, ("optimizer", "heads"))
+    others += describe_parts(technique.parts, ("optimizer",))
     terms = [*describe_parts(technique.parts, ("feature term",)), *["RankSim"] * technique.ranksim]
     end = "".join(f" + {term}" for term in terms)
     if technique.two_stage and trains_encoder(technique.parts):
@@ -339,7 +340,7 @@ def describe_method(method: Method, loss: str) -> str:
 def _join_losses(base: str, parts: Sequence[str]) -> str:
     """Return the description of the loss of some parts, of which ``base`` is the plain one."""
     if replaces_loss(parts):
-        base = describe_parts(parts, ("loss",))[0]
+        base = describe_parts(parts, ("loss", "heads"))[0]
     return " + ".join([base, *describe_parts(parts, ("loss term",))])
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ranksim._utils.arrays import copy_to_numpy
 from ranksim.data.batch import Batch
 from ranksim.data.target_transform import TargetTransform
 from ranksim.functional.similarity import working_dtype
@@ -18,6 +17,7 @@ from ranksim.imbalance import FDS
 from ranksim.losses import BSAM, RankSimLoss
 from ranksim.models import Regressor
 from ranksim.training.divergence import DivergenceMonitor
+from ranksim.training.label_units import predict_columns, to_label_unit
 from ranksim.training.method import Technique
 from ranksim.training.method_rules import record_recipe
 from ranksim.training.part_modules import BatchOutputs
@@ -32,7 +32,7 @@ Augment = Callable[[tuple[Tensor, ...], Tensor, int], tuple[Tensor, ...]]
 class Objective:
     """Everything that makes up the training loss."""
 
-    loss: nn.Module  # called with predictions, targets and weights
+    loss: nn.Module  # called with outputs of the head, targets and weights
     sample_weight: Tensor | None = None  # of the training samples (N,)
     fds: FDS | None = None
     fds_batches: Iterable[Batch] | None = None  # all training samples, to update FDS
@@ -133,12 +133,12 @@ class RegressionModule(nn.Module):
 
         The terms are RankSim and those of parts; None without any.
         """
-        features, calibrated, preds = self._predict(batch, epoch)
+        features, calibrated, outputs = self._compute_outputs(batch, epoch)
         labels = self._labels(batch)
-        dtype = torch.promote_types(preds.dtype, torch.float32)  # bf16 would round the labels
+        dtype = torch.promote_types(outputs.dtype, torch.float32)  # bf16 would round the labels
         target = (labels / self.recipe.label_scale).to(dtype)
         weight = None if self.sample_weight is None else self.sample_weight[batch["index"]]
-        loss: Tensor = self.loss(preds.to(dtype), target, weight)
+        loss: Tensor = self.loss(outputs.to(dtype), target, weight)
         self._add_loss("train_loss", loss, len(target))
         terms: list[Tensor] = []
         if self.ranksim is not None:
@@ -147,31 +147,32 @@ class RegressionModule(nn.Module):
             terms.append(self.ranksim(calibrated if uses_calibrated else features, label_steps))
             self._add_loss("train_ranksim", terms[0], 1)
         if self.feature_terms:
-            outputs = BatchOutputs(
-                *(features, preds.to(dtype), target, labels, weight, batch["index"], epoch),
+            preds = self.model.head.locate(outputs.to(dtype))
+            inputs = BatchOutputs(
+                *(features, preds, target, labels, weight, batch["index"], epoch),
                 *self._compute_second_view(batch, labels, epoch),
             )
             for name, module in self.feature_terms.items():
-                terms.append(module(outputs))
+                terms.append(module(inputs))
                 self._add_loss(f"train_{name}", terms[-1], 1)
         return loss, sum(terms[1:], terms[0]) if terms else None
 
-    def _predict(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return features, those after FDS, and predictions ``(N,)`` of a training batch."""
+    def _compute_outputs(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features, those after FDS, and outputs of the head, of a training batch."""
         features = self.model.encoder(*self._inputs(batch, epoch, augmented=True))
         calibrated = features if self.fds is None else self.fds(features, self._labels(batch))
         inputs = calibrated.detach() if self.trains_encoder else calibrated
-        return features, calibrated, self.model.head(inputs).squeeze(-1)
+        return features, calibrated, self.model.compute_outputs(inputs)
 
     def ascend(self, batch: Batch, epoch: int) -> None:
         """With BSAM, move the weights to where a batch's 1/√n-weighted loss is larger."""
         if self.ascent is None or self.ascent_weight is None:
             return
-        *_, preds = self._predict(batch, epoch)
-        dtype = torch.promote_types(preds.dtype, torch.float32)
+        *_, outputs = self._compute_outputs(batch, epoch)
+        dtype = torch.promote_types(outputs.dtype, torch.float32)
         target = (self._labels(batch) / self.recipe.label_scale).to(dtype)
-        weight = self.ascent_weight.to(preds.device)[batch["index"]]
-        self.ascent.ascend(self.loss(preds.to(dtype), target, weight))
+        weight = self.ascent_weight.to(outputs.device)[batch["index"]]
+        self.ascent.ascend(self.loss(outputs.to(dtype), target, weight))
 
     def descend(self) -> None:
         """Move the weights back, after the backward pass."""
@@ -188,7 +189,7 @@ class RegressionModule(nn.Module):
         features = self.model.encoder(*inputs)
         with torch.no_grad():
             calibrated = features if self.fds is None else self.fds(features, labels)
-            preds = self.model.head(calibrated).squeeze(-1)
+            preds = self.model.head.locate(self.model.head(calibrated))
         return features, preds.to(torch.promote_types(preds.dtype, torch.float32))
 
     def _add_loss(self, name: str, value: Tensor, count: int) -> None:
@@ -207,12 +208,14 @@ class RegressionModule(nn.Module):
 
     def predict_labels(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Return predictions ``(N,)`` in the unit of the labels, float64 where it exists."""
-        preds: Tensor = self.model(*inputs)[0]
-        preds = preds.to(torch.promote_types(preds.dtype, torch.float32)) * self.recipe.label_scale
-        if self.transform is not None:
-            labels = self.transform.inverse(copy_to_numpy(preds.detach().double()))
-            preds = torch.from_numpy(labels).to(preds.device)
-        return preds.to(working_dtype(preds.device))
+        return to_label_unit(self.model(*inputs)[0], self.recipe.label_scale, self.transform)
+
+    def predict_columns(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Return predictions, and scales or quantiles, ``(N, 1 + S)``, as float64 on the CPU."""
+        model = self.model
+        outputs = model.compute_outputs(model.encoder(*inputs))
+        columns = predict_columns(model.head, outputs, self.recipe.label_scale, self.transform)
+        return columns.cpu().double()
 
     def checkpoint_sections(self) -> dict[str, Any]:
         """Return what a checkpoint needs besides weights, to use the network without a run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.losses import MSELoss
+from ranksim.models import Head
 from ranksim.training.divergence import EXPLOSION_FACTOR, explosion_threshold
 from ranksim.training.method import Technique
 from ranksim.training.parts import PARTS, part_fields
 from ranksim.training.recipe import NetworkRecipe
+
+Locate = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,25 +90,58 @@ class BatchOutputs:
 
 
 class JoinedLoss(nn.Module):
-    """The sum of a base loss and loss terms, each called with predictions, targets and weights."""
+    """The sum of a base loss and loss terms, each called with predictions, targets and weights.
 
-    def __init__(self, base: nn.Module, terms: Mapping[str, nn.Module]) -> None:
+    The base loss is called with the outputs of the head, and the terms with the predictions that
+    ``locate`` makes of them; without it, the outputs are the predictions.
+    """
+
+    def __init__(
+        self, base: nn.Module, terms: Mapping[str, nn.Module], locate: Locate | None = None
+    ) -> None:
         super().__init__()
-        self.base, self.terms = base, nn.ModuleDict(terms)
+        self.base, self.terms, self.locate = base, nn.ModuleDict(terms), locate
 
-    def forward(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        total: Tensor = self.base(preds, target, sample_weight)
+    def forward(
+        self, outputs: Tensor, target: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        total: Tensor = self.base(outputs, target, sample_weight)
+        preds = outputs if self.locate is None else self.locate(outputs)
         for term in self.terms.values():
             total = total + term(preds, target, sample_weight)
         return total
 
 
-def join_losses(base: nn.Module, context: PartContext) -> nn.Module:
-    """Return the training loss of a technique, whose base loss is ``base`` without parts."""
-    losses = _build(context, "loss")
+def join_losses(base: nn.Module, context: PartContext, locate: Locate | None = None) -> nn.Module:
+    """Return the training loss of a technique.
+
+    Args:
+        base: its base loss without parts.
+        context: of the parts.
+        locate: turns the outputs of the head into predictions.
+    """
+    losses = _build(context, "loss") | _build(context, "heads")
     terms = _build(context, "loss term")
     base = next(iter(losses.values()), base)
-    return JoinedLoss(base, terms) if terms else base
+    return JoinedLoss(base, terms, locate) if terms else base
+
+
+def make_head(
+    recipe: NetworkRecipe, technique: Technique, width: int, unit: float = 1.0
+) -> Head | None:
+    """Return the head of a technique; None if it is the plain one.
+
+    Args:
+        recipe: with the fields of the part.
+        technique: of the stage that is trained.
+        width: number of features of a sample.
+        unit: the standard deviation of the training labels; it is stored with the weights.
+    """
+    for name in technique.parts:
+        if PARTS[name].head:
+            head: Head = _find_function(PARTS[name].head)(recipe, width, unit)
+            return head
+    return None
 
 
 def make_feature_terms(context: PartContext) -> dict[str, nn.Module]:
@@ -122,7 +158,8 @@ def explosion_limit(
     error in standard deviations of the labels, plus one for terms such as a correlation.
     """
     limit = explosion_threshold(base, targets, weights, pred)
-    if not any(PARTS[name].kind in ("loss", "loss term") for name in context.technique.parts):
+    kinds = ("loss", "loss term", "heads")
+    if not any(PARTS[name].kind in kinds for name in context.technique.parts):
         return limit
     std = context.label_std
     squared = explosion_threshold(MSELoss(), targets / std, weights, pred / std)
@@ -138,7 +175,7 @@ def check_part_modules(context: PartContext) -> None:
                 f"{name} compares the samples of a batch and needs at least {least} training "
                 f"samples, got {len(context.targets)}: leave it out."
             )
-    for kind in ("loss", "loss term", "feature term"):
+    for kind in ("loss", "loss term", "feature term", "heads"):
         _build(context, kind)
 
 
@@ -148,7 +185,12 @@ def _build(context: PartContext, kind: str) -> dict[str, nn.Module]:
     for name in context.technique.parts:
         part = PARTS[name]
         if part.kind == kind:
-            module, _, function = part.builder.partition(":")
-            build = getattr(importlib.import_module(module), function)
-            modules[name] = cast(nn.Module, build(context))
+            modules[name] = cast(nn.Module, _find_function(part.builder)(context))
     return modules
+
+
+def _find_function(name: str) -> Callable[..., Any]:
+    """Return the function that a row of the table names, ``module:function``."""
+    module, _, function = name.partition(":")
+    result: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return result

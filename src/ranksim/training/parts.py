@@ -20,6 +20,7 @@ from ranksim.training.recipe_rules import (
     FRACTION,
     NONNEGATIVE,
     POSITIVE,
+    at_least,
     at_most,
     one_of,
     setting,
@@ -31,7 +32,9 @@ Kind = Literal["loss", "loss term", "feature term", "optimizer", "heads"]
 - ``loss`` replaces the base loss, ``loss term`` is added to it; both are called with predictions,
   targets and sample weights.
 - ``feature term`` is added to the loss, and called with the :class:`BatchOutputs` of a batch.
-- ``optimizer`` and ``heads`` build no term: the training loop and the network ask for them.
+- ``heads`` replaces the head of the network and, with it, the base loss, which is called with all
+  outputs of the head.
+- ``optimizer`` builds no term: the training loop asks for it.
 """
 Stages = Literal["both", "first", "second"]
 
@@ -60,6 +63,10 @@ class PartSettings:
         bsam_rho: ``rho`` of :class:`ranksim.BSAM`.
         conr_width, conr_weight, conr_temperature: ``width``, ``weight`` and ``temperature`` of
             :class:`ranksim.ConRLoss`; a width of 0 is that of a label bin.
+        uvote_heads: ``heads`` of :class:`ranksim.UVoteLoss`.
+        gaussian_beta: ``beta`` of :class:`ranksim.GaussianLoss`.
+        laplace_beta: ``beta`` of :class:`ranksim.LaplaceLoss`.
+        quantile_levels: ``levels`` of :class:`ranksim.QuantileLoss`, separated by commas.
     """
 
     bmse_variant: str = setting(one_of(("bmc", "gai", "bni")), default="bmc")
@@ -86,6 +93,10 @@ class PartSettings:
     conr_width: float = setting(NONNEGATIVE, default=0.0)
     conr_weight: float = setting(POSITIVE, default=4.0)
     conr_temperature: float = setting(POSITIVE, default=0.2)
+    uvote_heads: int = setting(at_least(2), at_most(10), default=2)
+    gaussian_beta: float = setting(NONNEGATIVE, at_most(1), default=0.5)
+    laplace_beta: float = setting(NONNEGATIVE, at_most(1), default=0.5)
+    quantile_levels: str = setting(default="0.05,0.5,0.95")
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,9 @@ class Part:
         title: what it trains, in the list of methods, with its equation's idea in a few words.
         paper: the publication that defines it.
         builder: ``module:function`` that builds it from a :class:`PartContext`; empty for parts
-            of the kinds optimizer and heads that the training loop handles itself.
+            of the kind optimizer that the training loop handles itself.
+        head: ``module:function`` that builds the head from a recipe, the number of features and the
+            standard deviation of the labels, of parts of the kind heads.
         stages: the stages of a two-stage method (RRT) that use it.
         rebalances: it corrects for the distribution of the labels itself, so it refuses sample
             weights and resampling, and stands in for the weights of RRT's second stage.
@@ -116,6 +129,7 @@ class Part:
     title: str
     paper: str
     builder: str = ""
+    head: str = ""
     stages: Stages = "both"
     rebalances: bool = False
     conflicts: Mapping[str, str] = field(default_factory=dict)
@@ -129,6 +143,8 @@ class Part:
 
 ALPHA = "denseweight_alpha"  # field of a recipe
 _LOSSES, _FEATURES = "ranksim.training.loss_parts", "ranksim.training.feature_parts"
+_HEADS = "ranksim.training.head_parts"
+_VOTES = "the loss of a prediction would train only the head that is chosen for a sample"
 PARTS: dict[str, Part] = {
     "bmse": Part(
         kind="loss",
@@ -234,11 +250,50 @@ PARTS: dict[str, Part] = {
         conflicts={
             "rnc": "rnc trains the encoder without a loss on predictions, along which bsam ascends",
             **dict.fromkeys(
-                ("bmse", "sera"),
+                ("bmse", "sera", "uvote"),
                 "the ascent weights the samples, and this loss corrects for their labels itself",
             ),
         },
         ranges={"bsam_rho": (0.005, 0.5)},
+    ),
+    "uvote": Part(
+        kind="heads",
+        title="heads trained with different powers of 1/n, of which the surest predicts (UVOTE)",
+        paper="Jiang et al., Uncertainty Voting Ensemble for Imbalanced Deep Regression, GCPR 2024",
+        builder=f"{_HEADS}:make_uvote",
+        head=f"{_HEADS}:make_uvote_head",
+        rebalances=True,
+        conflicts={
+            "rrt": "rrt retrains one head with weights, and uvote has heads with weights of 1/n",
+            **dict.fromkeys(("dist", "ccc", "dila"), _VOTES),
+        },
+        choices={"uvote_heads": (2, 3)},
+    ),
+    "gaussian": Part(
+        kind="heads",
+        title="likelihood of a Gaussian with a scale of its own for each sample (β-NLL)",
+        paper="Seitzer et al., On the Pitfalls of Heteroscedastic Uncertainty Estimation with "
+        "Probabilistic Neural Networks, ICLR 2022",
+        builder=f"{_HEADS}:make_gaussian",
+        head=f"{_HEADS}:make_gaussian_head",
+        choices={"gaussian_beta": (0.0, 0.5, 1.0)},
+    ),
+    "laplace": Part(
+        kind="heads",
+        title="likelihood of a Laplace distribution with a scale of its own for each sample "
+        "(β-NLL)",
+        paper="Seitzer et al., On the Pitfalls of Heteroscedastic Uncertainty Estimation with "
+        "Probabilistic Neural Networks, ICLR 2022",
+        builder=f"{_HEADS}:make_laplace",
+        head=f"{_HEADS}:make_laplace_head",
+        choices={"laplace_beta": (0.0, 0.5, 1.0)},
+    ),
+    "quantile": Part(
+        kind="heads",
+        title="pinball losses of several quantiles, of which the median predicts",
+        paper="Koenker, Bassett, Regression Quantiles, Econometrica 1978",
+        builder=f"{_HEADS}:make_quantile",
+        head=f"{_HEADS}:make_quantile_head",
     ),
 }
 """All parts, in the order in which a name lists them."""
@@ -270,7 +325,30 @@ def check_settings(parts: Sequence[str], recipe: Any, *, lds: bool) -> str:
         )
     if "sera" in parts:
         return _check_points(recipe.sera_points)
+    if "quantile" in parts:
+        return _check_levels(recipe.quantile_levels)
     return ""
+
+
+def parse_levels(text: str) -> tuple[float, ...]:
+    """Parse levels of quantiles that are separated by commas, in any order."""
+    return tuple(sorted(float(each) for each in text.split(",") if each.strip()))
+
+
+def _check_levels(text: str) -> str:
+    """Return why levels of quantiles are wrong, or an empty string."""
+    try:
+        levels = parse_levels(text)
+    except ValueError:
+        levels = ()
+    fits = len(levels) > 1 and len({*levels}) == len(levels) and 0.5 in levels
+    if fits and levels[0] > 0 and levels[-1] < 1:
+        return ""
+    return (
+        "needs levels above 0 and below 1, two at least and all different, with 0.5 for the "
+        f"prediction, and quantile_levels is {format_value(text)}: write for example "
+        "quantile_levels=0.05,0.5,0.95"
+    )
 
 
 def parse_points(text: str) -> list[tuple[float, float]]:
@@ -343,7 +421,8 @@ def check_parts(label: str, names: Sequence[str], weights: Sequence[str]) -> Non
         weights: those that are schemes of sample weights or resample the rows.
     """
     parts = [name for name in names if name in PARTS]
-    losses = [name for name in names if name == "focal-r" or name in _names_of("loss")]
+    replacing = (*_names_of("loss"), *_names_of("heads"))
+    losses = [name for name in names if name == "focal-r" or name in replacing]
     if len(losses) > 1:
         raise UsageError(
             f"{label} contains {losses[0]} and {losses[1]}, which both replace the base loss: "
@@ -368,7 +447,7 @@ def describe_parts(parts: Sequence[str], kinds: Sequence[Kind]) -> list[str]:
 
 def replaces_loss(parts: Sequence[str]) -> bool:
     """Return whether one of the parts replaces the base loss."""
-    return any(PARTS[name].kind == "loss" for name in parts)
+    return any(PARTS[name].kind in ("loss", "heads") for name in parts)
 
 
 def _names_of(kind: Kind) -> list[str]:

@@ -84,6 +84,8 @@ class TrainingResult:
     val_preds: np.ndarray | None = None  # on the validation split, (N,); None of a file
     calibration_preds: np.ndarray | None = None  # on the calibration samples, (N,), if any
     calibration_distribution: Distribution | None = None  # of these predictions
+    distribution: Distribution | None = None  # of the predictions on the test split
+    val_distribution: Distribution | None = None
 
 
 class FollowedError(RankSimError):

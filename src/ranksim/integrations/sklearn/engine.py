@@ -27,6 +27,7 @@ from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import resolve_defaults
 from ranksim.training.fit import fit, retrain_head
 from ranksim.training.method import Method, first_stage, parse_method
+from ranksim.training.part_modules import make_head
 from ranksim.training.presets import load_recipe, preset_table
 from ranksim.training.recipe import TABLE, NetworkRecipe
 from ranksim.training.resume import BEST, read_training_checkpoint
@@ -120,6 +121,8 @@ def _fit_stages(
             head = {k: v for k, v in _read_weights(two).items() if k.startswith(_HEAD)}
             state = _read_weights(one) | head
         network = task.build_model()
+    head = make_head(recipe, method.technique, network.width)
+    network.head = network.head if head is None else head
     network.load_state_dict(state)
     return network.double().eval(), result
 

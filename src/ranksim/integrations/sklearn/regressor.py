@@ -16,6 +16,7 @@ from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.checks import check_positive, describe_value, reject_masked
 from ranksim.exceptions import UsageError, require_optional
 from ranksim.integrations.sklearn.weights import WeightedSamples
+from ranksim.metrics.distributions import Distribution
 
 base = require_optional("sklearn.base", "train")
 preprocessing = require_optional("sklearn.preprocessing", "train")
@@ -185,6 +186,33 @@ class RankSimRegressor(
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the target of each row of ``X`` ``(N, F)``, in its unit, shape ``(N,)``."""
         return self._forward(X)[0] * self._scale + self._offset
+
+    def predict_distribution(self, X: ArrayLike) -> Distribution:
+        """Return the scale or the quantiles of each prediction, in the unit of the target.
+
+        Raises:
+            UsageError: the method predicts no distribution, as ``gaussian``, ``laplace``,
+                ``quantile`` and ``uvote`` do.
+
+        Example:
+            >>> x = np.random.default_rng(0).normal(size=(200, 3))
+            >>> model = RankSimRegressor("gaussian", max_epochs=2, random_state=0).fit(x, x[:, 0])
+            >>> model.predict_distribution(x).scale.shape
+            (200,)
+        """
+        validation.check_is_fitted(self)
+        head = self.network_.head
+        if not head.family:
+            raise UsageError(
+                f"Method {self.method} predicts no distribution: use gaussian, laplace, quantile "
+                "or uvote."
+            )
+        features = torch.from_numpy(self.transform(X))
+        with torch.no_grad():
+            spread = copy_to_numpy(head.spread(head(features))) * self._scale
+        if head.family == "quantiles":
+            return Distribution("quantiles", quantiles=spread + self._offset, levels=head.levels)
+        return Distribution(head.family, spread[:, 0])
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the features of each row, shape ``(N, hidden)``: the layer RankSim works on."""
