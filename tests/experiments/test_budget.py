@@ -69,7 +69,7 @@ class FakeRun:
 def make_costs(jobs=2, spent=5.0, **steps):
     """Costs of ROWS, whose steps take ``steps`` seconds; rrt needs inv first."""
     networks = {row: RunCost(1.0, steps.get(row.split("+")[-1], 0.01), 0.1) for row in ROWS}
-    return _Costs(networks, {"rrt": "inv"}, [0.5, 3.0], spent, STEPS, jobs)
+    return _Costs(networks, {"rrt": ["inv"]}, [0.5, 3.0], spent, STEPS, jobs)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_parsed_methods_keep_their_name(parts, weighting):
     assert technique.focal_r == ("focal-r" in parts)
     assert describe_method(method, "mse")
     first = first_stage(method)
-    assert (first is not None) == technique.two_stage
+    assert (first is not None) == (technique.two_stage and not technique.average)
     assert first is None or parse_method(first.name, "none").technique == technique.stage_one
     recipe = outcome(lambda: load_recipe("table", "small", method))
     assert not isinstance(recipe, TableRecipe) or math.isfinite(recipe.lr)

@@ -11,7 +11,6 @@ from ranksim.evaluation.families import (
     NETWORK,
     REFERENCE,
     SIMPLE,
-    find_averaged,
     find_family,
     find_leader,
     find_plain,
@@ -29,6 +28,7 @@ from ranksim.evaluation.findings import (
 )
 from ranksim.evaluation.intervals import MIN_SEEDS, is_significant
 from ranksim.evaluation.summary import method_key, unique_rows
+from ranksim.training.method import find_averaged
 
 Record = dict[str, Any]
 _MAX_NAMES = 3  # methods in a sentence

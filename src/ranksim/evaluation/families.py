@@ -8,14 +8,13 @@ from typing import Any
 from ranksim.evaluation.comparison import Pair
 from ranksim.evaluation.findings import Scope
 from ranksim.evaluation.summary import method_key, unique_rows
-from ranksim.training.method import CONSTANTS, ESTIMATORS, NETWORKS
+from ranksim.training.method import AVERAGE, CONSTANTS, ESTIMATORS, NETWORKS, find_averaged
 
 Record = Mapping[str, Any]
 # the names stand in sentences: "a tree is better than any network"
 NETWORK, TREE, SIMPLE, EXTERNAL = "network", "tree", "simple model", "model from elsewhere"
 REFERENCE = "reference"
 _SIMPLE = ("linear", "knn")
-_AVERAGE = "+average"
 
 
 def find_family(key: str) -> str:
@@ -26,7 +25,7 @@ def find_family(key: str) -> str:
         ['network', 'tree', 'simple model', 'reference', 'model from elsewhere']
     """
     base = _find_base(key)
-    if base in NETWORKS:
+    if base in (*NETWORKS, AVERAGE):
         return NETWORK
     if base in CONSTANTS:
         return REFERENCE
@@ -44,24 +43,10 @@ def _find_base(key: str) -> str:
     return key.partition("+")[0].partition("(")[0]
 
 
-def find_averaged(key: str) -> tuple[str, str] | None:
-    """Return the plain and the weighted method that a method averages, or None.
-
-    Example:
-        >>> find_averaged("trees+average+inv(log)")
-        ('trees(log)', 'trees+inv(log)')
-    """
-    if _AVERAGE not in key:
-        return None
-    base, _, modifiers = key.partition(_AVERAGE)
-    _, bracket, transform = modifiers.partition("(")
-    return f"{base}{bracket}{transform}", f"{base}{modifiers}"
-
-
 def find_plain(key: str) -> str | None:
     """Return the plain estimator of a modified one, such as trees of trees+inv(log), or None."""
     base = _find_base(key)
-    return base if base not in NETWORKS and base != key else None
+    return base if base not in (*NETWORKS, AVERAGE) and base != key else None
 
 
 def find_leader(rows: Iterable[Record], scope: Scope, error: str) -> Record | None:

@@ -41,6 +41,7 @@ class RunIdentity(TypedDict):
     limits: Table
     recipe: Table
     stage_one: NotRequired[RunIdentity]
+    members: NotRequired[list[RunIdentity]]
     choices: NotRequired[list[dict[str, float]]]
     predictions_sha256: NotRequired[str]
     estimator: NotRequired[Table]

@@ -174,6 +174,7 @@ def describe_failure(record: Mapping[str, Any]) -> str:
     if "step" not in divergence:
         return str(result.get("error", ""))
     stage = " in stage one" * ("stage_one" in divergence)
+    stage = f" in {divergence['member']}" if "member" in divergence else stage
     return f"diverged{stage} at step {divergence['step']} (lr {divergence['lr']:g})"
 
 

@@ -7,7 +7,7 @@ import tempfile
 import time
 import uuid
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ class _Costs:
     """What a comparison takes; ``networks`` by method, with a first stage before its second."""
 
     networks: Mapping[str, RunCost]
-    first_stages: Mapping[str, str]  # of methods in two stages
+    required: Mapping[str, Sequence[str]]  # first stages and members, by method
     fixed: Sequence[float]  # seconds of the runs of estimators
     spent: float  # seconds before the first run, and after the last one
     steps_per_validation: int
@@ -92,12 +92,17 @@ class _Costs:
 
     def estimate(self, rows: Sequence[str], seeds: int, validations: int) -> float:
         """Return the seconds of some rows with a number of seeds and validations."""
-        keys = dict.fromkeys(
-            key for row in rows for key in (self.first_stages.get(row), row) if key
-        )
+        keys = dict.fromkeys(key for row in rows for key in self._list_networks(row))
         steps = validations * self.steps_per_validation
         runs = [self.networks[key].estimate(steps, validations) for key in keys]
         return self.spent + _makespan([*runs * seeds, *self.fixed], self.jobs)
+
+    def _list_networks(self, key: str) -> Iterator[str]:
+        """Yield the networks that are trained for a method, those that it needs first."""
+        for other in self.required.get(key, ()):
+            yield from self._list_networks(other)
+        if key in self.networks:  # a mean of networks trains nothing
+            yield key
 
 
 def plan_budget(
@@ -159,8 +164,7 @@ def plan_budget(
 
 def with_equal_steps(run: Run, plan: BudgetPlan) -> Run:
     """Return a copy of a run that trains for the steps of a plan, without early stopping."""
-    first = None if run.stage_one is None else with_equal_steps(run.stage_one, plan)
-    run = replace(run, stage_one=first)
+    run = run.with_required(lambda each: with_equal_steps(each, plan))
     if not isinstance(run.recipe, NetworkRecipe) or run.predictions is not None:
         return run
     limits = replace(run.limits, steps=plan.steps)
@@ -177,7 +181,7 @@ def _measure_costs(
     first, fixed, loading = runs[0], [], [0.0]
     networks: dict[str, RunCost] = {}
     groups: dict[Any, list[Run]] = {}
-    for run in runs:
+    for run in (each for each in runs if not each.members):
         groups.setdefault(_cost_key(run), []).append(run)
     share = _TRIAL_SHARE * budget * min(jobs, len(groups)) / len(groups)
     # the workers of a cluster see the folder of the results
@@ -204,7 +208,7 @@ def _measure_costs(
     schedule = Schedule.plan(network.recipe, TrainingLimits(), num_samples)
     return _Costs(
         networks,
-        {run.method.key: run.stage_one.method.key for run in runs if run.stage_one},
+        {run.method.key: [each.method.key for each in run.required] for run in runs},
         fixed,
         time.monotonic() - start + max(loading) + _PAGE_SECONDS + _ROW_SECONDS * len(runs),
         schedule.validate_every or schedule.steps_per_epoch,
@@ -295,8 +299,8 @@ def _time_trial(run: Run, folder: Path, steps: int, validations: int) -> _Trial:
 
 def _make_trial(run: Run, out: Path, steps: int, validations: int) -> Run:
     """Return a copy of a run with this length, in another folder; an estimator stays whole."""
-    first = None if run.stage_one is None else _make_trial(run.stage_one, out, 1, 1)
-    run = replace(run, out=out, stage_one=first, has_projection=False)
+    run = run.with_required(lambda each: _make_trial(each, out, 1, 1))
+    run = replace(run, out=out, has_projection=False)
     if not isinstance(run.recipe, NetworkRecipe):
         return run
     recipe = replace(run.recipe, patience=0, validate_every=0)

@@ -247,7 +247,7 @@ def _make_run(
     source: DataSource,
     out: Path,
 ) -> tuple[Run, list[str]]:
-    """Rebuild a run, and its first stage if there is one; also return the missing recipe fields."""
+    """Rebuild a run and those that it requires; also return the missing recipe fields."""
     key = identity["method"]
     if "technique" in identity:
         method = Method(key, key, Technique(**identity["technique"]))
@@ -266,6 +266,11 @@ def _make_run(
         saved = identity.get("stage_one") or runs[f"{first.key} seed {identity['seed']}"]
         stage_one, more = _make_run(request, results, saved, source, out)
         assumed = list(dict.fromkeys([*assumed, *more]))
+    members = []
+    for saved in identity.get("members", ()):
+        member, more = _make_run(request, results, saved, source, out)
+        members.append(member)
+        assumed = list(dict.fromkeys([*assumed, *more]))
     run = Run(
         method,
         int(identity["seed"]),
@@ -276,6 +281,7 @@ def _make_run(
         TrainingLimits(**identity["limits"]),
         out,
         stage_one,
+        members=tuple(members),
     )
     return run, assumed
 

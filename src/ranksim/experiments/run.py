@@ -16,11 +16,13 @@ from typing import Any, Literal
 import filelock
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_count
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import (
     atomic_write,
+    read_arrays,
     read_verified_json,
     sha256,
     with_digest,
@@ -36,6 +38,7 @@ from ranksim.evaluation.predictions import (
     CALIBRATION,
     PREDICTIONS,
     are_damaged,
+    read_predictions,
     write_calibration,
     write_predictions,
 )
@@ -61,6 +64,7 @@ from ranksim.training.fit_estimator import (
     fit_estimator,
     fitted_loss,
     score_external,
+    score_predictions,
 )
 from ranksim.training.hardware import peak_memory_mb, reset_peak_memory
 from ranksim.training.limits import TrainingLimits
@@ -70,6 +74,7 @@ from ranksim.training.part_modules import PartContext, check_part_modules
 from ranksim.training.prepare import check_resampling, prepare_task
 from ranksim.training.recipe import EstimatorRecipe, NetworkRecipe, Recipe
 from ranksim.training.resume import BEST, LAST
+from ranksim.training.selection import SelectionScore
 from ranksim.training.task import FollowedError, TrainingOptions, TrainingResult
 from ranksim.training.task_loading import (
     check_network,
@@ -80,6 +85,7 @@ from ranksim.training.task_loading import (
 )
 from ranksim.training.trainer_config import TrainerConfig, ValidationCallback
 
+Floats = NDArray[np.float64]
 STARTED = "started.json"
 VALIDATION = "validation.npz"  # predictions of the validation samples, if they are kept
 _TURN = ".turn.json"  # exists while the first of several nodes trains the run
@@ -91,11 +97,12 @@ class BusyError(RankSimError):
 
 
 class FirstStageError(RankSimError):
-    """An error raised if the first stage of a two-stage run diverged."""
+    """An error raised if the first stage of a two-stage run, or a member of a mean, diverged."""
 
-    def __init__(self, name: str, record: RunRecord) -> None:
-        super().__init__(f"Stage one, {name}: {record['result']['error']}")
-        self.details = {**record["result"].get("diverged", {}), "stage_one": name}
+    def __init__(self, name: str, record: RunRecord, role: str = "Stage one") -> None:
+        super().__init__(f"{role}, {name}: {record['result']['error']}")
+        key = role.lower().replace(" ", "_")
+        self.details = {**record["result"].get("diverged", {}), key: name}
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,8 @@ class Run:
     """A method, a seed and all other settings that determine the result of one training.
 
     The recipe is based on ``preset``; ``out`` is the folder of the sweep. ``stage_one``, the run
-    that trains the encoder of a two-stage method, is trained once for all runs that share it.
+    that trains the encoder of a two-stage method, is trained once for all runs that share it, and
+    so are the ``members`` of a method that averages two networks and trains nothing itself.
     """
 
     method: Method
@@ -119,6 +127,7 @@ class Run:
     choices: tuple[Mapping[str, float], ...] = ()  # of an earlier fit of each estimator
     network: CustomNetwork | None = None  # builds the network of a method that trains one
     has_projection: bool = True  # of the features; results keep that of the lowest seed alone
+    members: tuple[Run, ...] = ()  # whose mean is the prediction
 
     @property
     def folder(self) -> Path:
@@ -129,6 +138,22 @@ class Run:
     def name(self) -> str:
         """The name of the run in messages, such as ``"vanilla seed 0"``."""
         return f"{self.method.key} seed {self.seed}"
+
+    @property
+    def required(self) -> tuple[Run, ...]:
+        """The runs that end before this one: its first stage, or the members of a mean."""
+        return self.members if self.stage_one is None else (self.stage_one,)
+
+    @property
+    def networks(self) -> tuple[Run, ...]:
+        """The runs whose mean is the prediction; this one, unless it has members."""
+        return self.members or (self,)
+
+    def with_required(self, change: Callable[[Run], Run]) -> Run:
+        """Return a copy of this run, whose required runs are changed."""
+        first = None if self.stage_one is None else change(self.stage_one)
+        members = tuple(change(member) for member in self.members)
+        return dataclasses.replace(self, stage_one=first, members=members)
 
     def identity(self) -> RunIdentity:
         """Return the settings that determine the result; a run is reused only if they are equal."""
@@ -145,6 +170,8 @@ class Run:
         }
         if self.stage_one is not None:
             identity["stage_one"] = self.stage_one.identity()
+        if self.members:
+            identity["members"] = [member.identity() for member in self.members]
         if self.choices:
             identity["choices"] = [dict(each) for each in self.choices]
         if self.network is not None:
@@ -382,7 +409,12 @@ def _train_and_record(
 
 
 def _train(run: Run, options: TrainingOptions) -> tuple[Benchmark[Any], TrainingResult]:
-    """Train a run; for a two-stage method, train the first stage before unless it is finished."""
+    """Train a run; for a two-stage method, train the first stage before unless it is finished.
+
+    A run of a mean trains its members, unless they are finished.
+    """
+    if run.members:
+        return _average(run, [_predict_member(run, member, options) for member in run.members])
     encoder = None if run.stage_one is None else _train_first_stage(run, run.stage_one, options)
     benchmark, task = load_task(
         run.source, run.recipe, seed=run.seed, hardware=run.trainer_config, network=run.network
@@ -413,6 +445,46 @@ def _train_first_stage(run: Run, first: Run, options: TrainingOptions) -> Path:
             f"{first.folder / RECORD} to train it again."
         )
     return first.folder / BEST
+
+
+def _predict_member(run: Run, member: Run, options: TrainingOptions) -> tuple[Floats, Floats]:
+    """Return the validation and test predictions of a member, trained unless it is finished."""
+    record = execute_run(
+        member,
+        progress_bar=options.progress_bar,
+        on_validation=options.on_validation,
+        keep_validation=True,
+    )
+    if record["status"] == "failed":
+        raise FirstStageError(member.name, record, role="Member")
+    val, test = (
+        read_arrays(member.folder / VALIDATION),
+        read_predictions(member.folder / PREDICTIONS),
+    )
+    if val is None or test is None:
+        raise RankSimError(
+            f"{run.name} needs the predictions of {member.name}, and {VALIDATION} or {PREDICTIONS} "
+            f"in {member.folder} is missing: delete {RECORD} there to train it again."
+        )
+    return val["preds"], test.preds
+
+
+def _average(
+    run: Run, preds: Sequence[tuple[Floats, Floats]]
+) -> tuple[Benchmark[Any], TrainingResult]:
+    """Return the result of the mean of validation and test predictions of members."""
+    start = time.perf_counter()
+    benchmark, task = load_task(
+        run.source, run.recipe, seed=run.seed, hardware=run.trainer_config, network=run.network
+    )
+    val, test = (np.mean(part, axis=0) for part in zip(*preds, strict=True))
+    result = score_external(task, test)
+    scores = score_predictions(task, task.val, val)
+    labels = task.train.labels.numpy()
+    if (selection := SelectionScore.make(run.recipe.monitor, task.bins, labels)) is not None:
+        scores["all"][run.recipe.monitor] = selection(torch.from_numpy(val), task.val.labels)
+    seconds = time.perf_counter() - start
+    return benchmark, dataclasses.replace(result, val=scores, val_preds=val, seconds=seconds)
 
 
 def _prepare_resume(run: Run) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ranksim.exceptions import UsageError
 from ranksim.experiments.sweep_settings import SweepRequest, SweepSettings, parse_seeds
-from ranksim.training.method import Method
+from ranksim.training.method import Method, average_members
 from ranksim.training.method_rules import estimator_options
 from ranksim.training.parts import ALPHA, PARTS, of_stage
 from ranksim.training.recipe import Recipe
@@ -190,6 +190,11 @@ class TuneRequest:
 
     def make_space(self, settings: SweepSettings, method: Method) -> Space:
         """Return the search space of the method; raise a UsageError for unknown fields."""
+        if members := average_members(method):
+            raise UsageError(
+                f"{method.name} trains nothing itself, as it averages two networks: tune "
+                f"{' and '.join(member.key for member in members)} instead."
+            )
         return Space.from_method(
             method,
             recipe_values(settings.recipe(method)),

@@ -322,8 +322,15 @@ def _method_settings(runs: Sequence[Run]) -> dict[str, Any]:
     """Return the settings shared by all runs of a method (identity without seed), by method key."""
     settings: dict[str, Any] = {}
     for run in runs:
-        identity: dict[str, Any] = {**run.identity(), "seed": None}
-        if "stage_one" in identity:
-            identity["stage_one"] = {**identity["stage_one"], "seed": None}
-        settings[run.method.key] = identity
+        settings[run.method.key] = _without_seed(run.identity())
     return settings
+
+
+def _without_seed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity whose seed, and the seeds of required runs, are None."""
+    result: dict[str, Any] = {**identity, "seed": None}
+    if "stage_one" in result:
+        result["stage_one"] = _without_seed(result["stage_one"])
+    if "members" in result:
+        result["members"] = [_without_seed(member) for member in result["members"]]
+    return result

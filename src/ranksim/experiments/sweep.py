@@ -93,8 +93,8 @@ def _execute_unfinished(
         progress.print_line(f"{scores}.", markup=False)
         if todo[0].source.is_user_data and not plan.trainer_config.is_follower_node:
             load_plan(todo[0].source).write_split(plan.out / SPLIT_FILE)
-    # a second stage costs about a tenth of a training
-    progress.begin(len(done), {run.name: 0.1 if run.stage_one else 1.0 for run in todo})
+    # a second stage costs about a tenth of a training, and a mean of trained networks nothing
+    progress.begin(len(done), {run.name: 0.1 if run.required else 1.0 for run in todo})
     if not todo:
         return
     jobs = min(plan.jobs, len(todo))
@@ -108,7 +108,7 @@ def _execute_unfinished(
 def _execute_in_parallel(
     executor: TaskExecutor, plan: SweepPlan, runs: Sequence[Run], progress: SweepProgress
 ) -> Iterator[tuple[Run, RunRecord]]:
-    """Train runs in parallel, first stages before runs that need them; yield run and record."""
+    """Train runs in parallel, required ones before runs that need them; yield run and record."""
     pending = list(runs)
     unfinished = {run.name for run in runs}
     seconds: dict[str, float] = {}  # of the last finished run of each method
@@ -121,7 +121,7 @@ def _execute_in_parallel(
         if len(pending) < 2 * plan.jobs and not in_order:  # so that no long run ends alone
             ordered = sorted(pending, key=lambda run: -seconds.get(run.method.key, math.inf))
         for run in ordered:
-            waits = run.stage_one is not None and run.stage_one.name in unfinished
+            waits = any(each.name in unfinished for each in run.required)
             if not waits and retry_at.get(run.name, 0.0) <= time.monotonic():
                 pending.remove(run)
                 return run, _execute_and_report, (run, plan.progress_bar)
@@ -146,7 +146,7 @@ def _execute_in_parallel(
 def _execute_and_report(run: Run, progress_bar: bool) -> RunRecord:
     """Execute a run in a worker, and report each validation score to the main process."""
     report = functools.partial(report_progress, run.name)
-    return execute_run(run, progress_bar=progress_bar, on_validation=report)
+    return execute_run(run, progress_bar=progress_bar, on_validation=report, keep_validation=True)
 
 
 def _wait_for_results(plan: SweepPlan) -> dict[str, Any]:

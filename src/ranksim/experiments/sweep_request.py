@@ -40,6 +40,7 @@ from ranksim.experiments.sweep_settings import (
 from ranksim.training.data_source import DataSource
 from ranksim.training.method import (
     Method,
+    average_members,
     first_stage,
     parse_method,
 )
@@ -186,15 +187,17 @@ def choose_methods(source: DataSource) -> str:
 
 
 def _without_projection(run: Run) -> Run:
-    """Return a copy of a run whose features, and those of its first stage, are not projected."""
-    first = None if run.stage_one is None else _without_projection(run.stage_one)
-    return replace(run, has_projection=False, stage_one=first)
+    """Return a copy of a run whose features, and those of required runs, are not projected."""
+    return replace(run.with_required(_without_projection), has_projection=False)
 
 
 def _collect_stages(runs: Iterable[Run]) -> list[Run]:
-    """Return each run once, after its first stage."""
-    stages = [stage for run in runs for stage in (run.stage_one, run) if stage is not None]
-    return list({run.name: run for run in stages}.values())
+    """Return each run once, after its first stage or its members."""
+    collected: dict[str, Run] = {}
+    for run in runs:
+        for stage in (*_collect_stages(run.required), run):
+            collected[stage.name] = stage
+    return list(collected.values())
 
 
 def _plan_budget(
@@ -243,6 +246,7 @@ def make_runs(request: SweepRequest, settings: SweepSettings) -> Callable[[Metho
             request.limits,
             request.out,
             None if first is None else make_run(first, seed),
+            members=tuple(make_run(member, seed) for member in average_members(method)),
             network=None if method.technique.estimator else request.network,
         )
 

@@ -16,7 +16,7 @@ from ranksim.experiments.sweep_settings import (
     parse_seeds,
 )
 from ranksim.experiments.tune import tune
-from ranksim.training.method import ENCODER, Method, first_stage
+from ranksim.training.method import ENCODER, Method, average_members, first_stage
 from ranksim.training.recipe import parse_change
 
 FOLDER = "tune"  # within that of the comparison
@@ -71,9 +71,13 @@ def run_tuned_benchmark(request: SweepRequest, console: Console | None = None) -
 
 
 def _order_stages(methods: list[Method]) -> list[Method]:
-    """Return the methods once each, a first stage before the method that needs it."""
+    """Return the methods once each, a first stage before the method that needs it.
+
+    A mean of two networks is replaced by these.
+    """
+    trained = [each for method in methods for each in (average_members(method) or (method,))]
     ordered: dict[str, Method] = {}
-    for method in methods:
+    for method in trained:
         for stage in (first_stage(method), method):
             if stage is not None and not stage.key.startswith(f"{ENCODER}+"):
                 ordered.setdefault(stage.key, stage)

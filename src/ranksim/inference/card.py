@@ -92,11 +92,15 @@ def _describe_training(config: Mapping[str, Any], metrics: Mapping[str, Any]) ->
     """Describe how long a model of several members, or one of all rows, was trained; or ``""``."""
     sentences, members = [], config.get("members", ())
     if members:
-        seeds = f"{members[0]['seed']} to {members[-1]['seed']}"
-        sentences.append(f"A prediction is the mean of {len(members)} members, of seeds {seeds}.")
+        first, last = members[0]["seed"], members[-1]["seed"]
+        seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
+        methods = dict.fromkeys(_code(each["method"]) for each in members if "method" in each)
+        names = f" ({' and '.join(methods)})" if methods else ""
+        sentences.append(f"A prediction is the mean of {len(members)} members{names}, of {seeds}.")
     lengths = []
     for training in metrics.get("refit", ()):
-        values = training.get("choices") or [training.get("limits", {})]
+        parts = training.get("members", [training])
+        values = training.get("choices") or [each.get("limits", {}) for each in parts]
         words = [f"{name} {value:g}" for each in values for name, value in each.items() if value]
         lengths.append(" and ".join(words))
     if "refit" in config:

@@ -29,7 +29,8 @@ def make_final_run(runs: Sequence[Run], out: Path) -> Run:
     - the same number of trees, penalty or number of neighbors of an estimator, one for each of the
       plain and the weighted one whose mean is the prediction.
 
-    A first stage is trained on all rows as well, for its own number of epochs. Label bins, weights,
+    A first stage and the members of a mean are trained on all rows as well, each for its own number
+    of epochs. Label bins, weights,
     resampled rows, the transform of the labels and the scales of inputs and labels are computed
     from all rows.
 
@@ -41,7 +42,16 @@ def make_final_run(runs: Sequence[Run], out: Path) -> Run:
     source = replace(first.source, all_rows=True, fold=None)
     stages = [run.stage_one for run in runs if run.stage_one is not None]
     stage_one = make_final_run(stages, out) if stages else None
-    final = replace(first, source=source, out=out, stage_one=stage_one)
+    members = zip(*(run.members for run in runs), strict=True)
+    final = replace(
+        first,
+        source=source,
+        out=out,
+        stage_one=stage_one,
+        members=tuple(make_final_run(each, out) for each in members),
+    )
+    if final.members:
+        return final
     if isinstance(first.recipe, EstimatorRecipe):
         return replace(final, choices=_read_choices(runs))
     assert isinstance(first.recipe, NetworkRecipe)
@@ -62,6 +72,8 @@ def make_final_run(runs: Sequence[Run], out: Path) -> Run:
 
 def describe_length(run: Run) -> dict[str, Any]:
     """Return the length of a run of :func:`make_final_run` as JSON values."""
+    if run.members:
+        return {"members": [describe_length(member) for member in run.members]}
     if run.choices:
         return {"choices": [dict(each) for each in run.choices]}
     return {

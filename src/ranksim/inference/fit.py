@@ -80,9 +80,14 @@ class _Trainings:
     final_records: list[RunRecord]
 
     @property
+    def runs(self) -> list[Run]:
+        """The runs that are the model, one per seed."""
+        return self.final or self.folds[0]
+
+    @property
     def members(self) -> list[Run]:
         """The runs whose weights are saved."""
-        return self.final or self.folds[0]
+        return [network for run in self.runs for network in run.networks]
 
 
 def fit_model(
@@ -161,11 +166,11 @@ def _remove_training(folder: Path) -> None:
 
 
 def _select_fold(run: Run, number: int, count: int) -> Run:
-    """Return a run, and its first stage, that is tested on one of several folds."""
+    """Return a run, and the runs that it requires, that is tested on one of several folds."""
     source = dataclasses.replace(run.source, fold=(number, count))
-    first = None if run.stage_one is None else _select_fold(run.stage_one, number, count)
     out = run.out / f"fold-{number + 1}-of-{count}"
-    return dataclasses.replace(run, source=source, out=out, stage_one=first)
+    run = run.with_required(lambda each: _select_fold(each, number, count))
+    return dataclasses.replace(run, source=source, out=out)
 
 
 def _check_report(folds: list[list[Run]], request: FitRequest) -> DataReport:
@@ -259,7 +264,7 @@ def _describe_model(
     request: FitRequest, trainings: _Trainings, metrics: Mapping[str, Any], report: DataReport
 ) -> dict[str, Any]:
     """Return the content of ``config.json``, of members without their recipes and weights."""
-    bench, run, record = request.bench, trainings.members[0], trainings.records[0][0]
+    bench, run, record = request.bench, trainings.runs[0], trainings.records[0][0]
     origin = record["provenance"]
     benchmark, spec = load_benchmark(run.source, run.recipe), run.source.spec
     assert isinstance(spec, UserDataSpec)
@@ -291,13 +296,22 @@ def _describe_model(
     if count := request.cross_validate:
         config["folds"] = {"count": count, "seed": spec.seed}
     if plural:
-        config["members"] = [{"seed": member.seed} for member in trainings.members]
+        config["members"] = [
+            {"seed": member.seed, **(_describe_member(member) if run.members else {})}
+            for member in trainings.members
+        ]
         config |= {"scores": _select_overall(metrics)}
-        for member, scores in zip(
-            config["members"], metrics.get("member_scores", ()), strict=False
-        ):
-            member["scores"] = _select_overall(scores)
+        if not run.members:  # otherwise a score belongs to the networks of a seed together
+            for member, scores in zip(
+                config["members"], metrics.get("member_scores", ()), strict=False
+            ):
+                member["scores"] = _select_overall(scores)
     return config
+
+
+def _describe_member(run: Run) -> dict[str, Any]:
+    """Return the method of a member that differs from that of the model, for ``config.json``."""
+    return {"method": run.method.key, "technique": run.method.technique.to_dict()}
 
 
 def _select_overall(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -313,7 +327,7 @@ def _write_model(
     intervals: SavedIntervals | None = None,
 ) -> None:
     """Write the model folder from the best checkpoints of the members."""
-    run = trainings.members[0]
+    run = trainings.runs[0]
     with replace_folder(bench.out) as folder:
         if "members" in config:
             for number, member in enumerate(trainings.members):

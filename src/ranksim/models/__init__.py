@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from ranksim.models.encoders import BiLSTM, ConvEncoder, GRUEncoder, MLPEncoder, TextEncoder
     from ranksim.models.heads import Head, QuantileHead, ScaleHead, UVoteHead
     from ranksim.models.pretrained import SentenceEncoder, load_tokenizer
-    from ranksim.models.regressor import FrozenEncoder, PrecomputedFeatures, Regressor
+    from ranksim.models.regressor import (
+        FrozenEncoder,
+        MeanRegressor,
+        PrecomputedFeatures,
+        Regressor,
+    )
     from ranksim.models.vision import ImageEncoder
 
 __all__ = [
@@ -24,6 +29,7 @@ __all__ = [
     "Head",
     "ImageEncoder",
     "MLPEncoder",
+    "MeanRegressor",
     "PrecomputedFeatures",
     "QuantileHead",
     "Regressor",
@@ -42,7 +48,7 @@ _MODULES = {
     "encoders": ("BiLSTM", "ConvEncoder", "GRUEncoder", "MLPEncoder", "TextEncoder"),
     "heads": ("Head", "QuantileHead", "ScaleHead", "UVoteHead"),
     "pretrained": ("SentenceEncoder", "load_tokenizer"),
-    "regressor": ("FrozenEncoder", "PrecomputedFeatures", "Regressor"),
+    "regressor": ("FrozenEncoder", "MeanRegressor", "PrecomputedFeatures", "Regressor"),
     "vision": ("ImageEncoder",),
 }
 # estimators and their settings are known without PyTorch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,6 +33,23 @@ class Regressor(nn.Module):
         """Return what the loss is called with: outputs ``(N, K)`` of the head, ``(N,)`` of one."""
         outputs: Tensor = self.head(features)
         return outputs.squeeze(-1) if self.head.out_features == 1 else outputs
+
+
+class MeanRegressor(nn.Module):
+    """The mean of networks of the same inputs.
+
+    Args:
+        members: return predictions ``(N,)`` and features, as :class:`Regressor` does.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, *inputs: Any) -> tuple[Tensor, Tensor]:
+        """Return the mean predictions ``(N,)``, and the features of the last member."""
+        results = [member(*inputs) for member in self.members]
+        return torch.stack([preds for preds, _ in results]).mean(dim=0), results[-1][1]
 
 
 class FrozenEncoder(nn.Module):

@@ -6,6 +6,8 @@ A name is a base with modifiers joined by ``+``, for example ``inv+lds+fds+ranks
 - Bases of networks are ``vanilla`` (unweighted loss), ``sqinv``, ``inv`` and ``denseweight``
   (sample weights), ``focal-r`` and ``rrt`` (two stages). Their modifiers are ``lds``, ``fds`` and
   ``ranksim``; the sample weights also modify ``focal-r`` and ``rrt``.
+- ``average`` with modifiers of a network, as in ``average+sqinv+ranksim``, is the mean of the plain
+  network and the modified one of the same seed. It trains nothing itself.
 - Other bases are estimators such as ``trees``. They are modified by the sample weights, ``lds`` and
   ``average``, the mean of the plain and the weighted estimator.
   An estimator of the user is a base under its name, too.
@@ -38,6 +40,7 @@ from ranksim.training.parts import (
 )
 
 RANKSIM_SUFFIX = "+ranksim"
+AVERAGE = "average"
 ESTIMATORS = ("trees", "lightgbm", "xgboost", "catboost", "linear", "knn", "median", "last-value")
 CONSTANTS = ("median", "last-value")  # estimators without anything to modify
 WEIGHTS: dict[str, Scheme] = {
@@ -48,7 +51,7 @@ WEIGHTS: dict[str, Scheme] = {
 NETWORKS = ("vanilla", *WEIGHTS, "focal-r", "rrt")
 BASES = (*NETWORKS, *ESTIMATORS)
 RESAMPLERS = ("over", "under", "wercs", "smoter", "smogn")
-MODIFIERS = ("lds", "fds", "ranksim", "average", *RESAMPLERS)
+MODIFIERS = ("lds", "fds", "ranksim", AVERAGE, *RESAMPLERS)
 ALL_METHODS, FAMILY = "all", "family"
 ENCODER = "encoder"  # start of the key of a first stage that trains the encoder alone
 RESERVED = (ENCODER, *BASES, *MODIFIERS, *PARTS, ALL_METHODS, FAMILY, "default")
@@ -56,7 +59,7 @@ RESERVED = (ENCODER, *BASES, *MODIFIERS, *PARTS, ALL_METHODS, FAMILY, "default")
 _SCHEME_NAMES = {scheme: name for name, scheme in WEIGHTS.items()}
 _FAMILY = ("vanilla", *WEIGHTS, "vanilla+lds", "vanilla+fds", "focal-r", "rrt", "vanilla+ranksim")
 _ORDER = (
-    *(*ESTIMATORS, "rrt", "focal-r", "average", *reversed(WEIGHTS), "vanilla"),
+    *(*ESTIMATORS, "rrt", "focal-r", AVERAGE, *reversed(WEIGHTS), "vanilla"),
     *(*PARTS, *MODIFIERS),
 )
 _TRANSFORMED = re.compile(r"(.+?)\(([^()]*)\)")
@@ -73,7 +76,7 @@ class Technique:
     ranksim: bool = False  # add RankSim to the loss
     two_stage: bool = False  # train the encoder, then a new head with weights (RRT, rnc)
     estimator: str = ""  # instead of a network
-    average: bool = False  # predict the mean of the plain and the weighted estimator
+    average: bool = False  # predict the mean of the plain and the modified method
     resampling: str = ""  # of the training rows of a table
     transform: str = ""  # of the target
     custom: CustomEstimator | None = None  # of this name, of the user
@@ -167,7 +170,7 @@ def parse_method(
         raise UsageError(
             f"{label} resamples and weights, which would count rare labels twice: leave one out."
         )
-    if "average" in parts and (not estimator or scheme == "none"):
+    if AVERAGE in parts and estimator and scheme == "none":
         raise UsageError(
             f"{label} averages a plain and a weighted estimator: name both, as in "
             "trees+average+inv."
@@ -180,14 +183,19 @@ def parse_method(
         ranksim="ranksim" in parts,
         two_stage="rrt" in bases or trains_encoder(chosen),
         estimator=estimator,
-        average="average" in parts,
+        average=AVERAGE in parts,
         resampling=resampling,
         transform=transform,
         custom=named.get(estimator),
         parts=chosen,
     )
+    if technique == Technique(average=True, transform=transform):
+        raise UsageError(
+            f"{label} averages the plain network and another one: name what that one has, as in "
+            "average+sqinv."
+        )
     key = _canonical_name(technique, weighting)
-    order = (*named, *_ORDER)
+    order = (*named, *_ORDER) if estimator else (AVERAGE, *_ORDER)
     ordered = "+".join(sorted(parts, key=order.index)) + (f"({transform})" if transform else "")
     return Method(ordered if bases or schemes else key, key, technique)
 
@@ -244,16 +252,47 @@ def without_ranksim(name: str) -> str | None:
         'inv(log)'
     """
     base, suffix, transform = name.rpartition(RANKSIM_SUFFIX)
-    return base + transform if suffix and (not transform or transform[0] == "(") else None
+    if not suffix or base == AVERAGE or (transform and transform[0] != "("):
+        return None
+    return base + transform
 
 
 def first_stage(method: Method) -> Method | None:
     """Return the method of the first stage of a two-stage method, or ``None``."""
-    if not method.technique.two_stage:
+    if not method.technique.two_stage or method.technique.average:
         return None
     technique = method.technique.stage_one
     key = _canonical_name(technique, "none")
     return Method(key, key, technique)
+
+
+def average_members(method: Method) -> tuple[Method, ...]:
+    """Return the plain and the modified network that a method averages; empty for others."""
+    technique = method.technique
+    names = find_averaged(method.key)
+    if names is None or technique.estimator:
+        return ()
+    plain = Technique(transform=technique.transform)
+    techniques = (plain, dataclasses.replace(technique, average=False))
+    return tuple(Method(name, name, each) for name, each in zip(names, techniques, strict=True))
+
+
+def find_averaged(key: str) -> tuple[str, str] | None:
+    """Return the keys of the plain and the modified method that a method averages, or None.
+
+    Example:
+        >>> find_averaged("trees+average+inv(log)"), find_averaged("average+ranksim(log)")
+        (('trees(log)', 'trees+inv(log)'), ('vanilla(log)', 'vanilla+ranksim(log)'))
+    """
+    name, bracket, transform = key.partition("(")
+    parts = name.split("+")
+    if AVERAGE not in parts:
+        return None
+    others = [part for part in parts if part != AVERAGE]
+    base = parts[0] if parts[0] != AVERAGE else "vanilla"
+    if others[0] not in BASES and others[0] != base:
+        others.insert(0, base)
+    return f"{base}{bracket}{transform}", f"{'+'.join(others)}{bracket}{transform}"
 
 
 def parse_methods(
@@ -300,12 +339,14 @@ def published_method_names(benchmark: str) -> list[str]:
 
 def family_method_names() -> list[str]:
     """Return one name for each method: the modifiers and parts, each with the plain base."""
-    return [*_FAMILY, *(f"vanilla+{part}" for part in PARTS)]
+    return [*_FAMILY, *(f"vanilla+{part}" for part in PARTS), f"{AVERAGE}+sqinv"]
 
 
 def describe_method(method: Method, loss: str) -> str:
     """Describe a method in a few words, such as "MSE, weights 1/n + RankSim"."""
     technique = method.technique
+    if members := average_members(method):
+        return f"mean of {' and '.join(describe_method(each, loss) for each in members)}"
     if technique.estimator:
         base = describe_estimator(method)
     else:
@@ -371,6 +412,9 @@ _DESCRIPTIONS = {
 
 def _canonical_name(technique: Technique, weighting: Scheme) -> str:
     """Return the shortest name, which omits the default ``weighting`` if it is implied."""
+    if technique.average and not technique.estimator:
+        other = _canonical_name(dataclasses.replace(technique, average=False), weighting)
+        return f"{AVERAGE}+{other.removeprefix('vanilla+')}"
     alone = trains_encoder(technique.parts)
     is_rrt = technique.two_stage and not alone
     base = "focal-r" if technique.focal_r else "rrt" if is_rrt else ""
@@ -382,7 +426,7 @@ def _canonical_name(technique: Technique, weighting: Scheme) -> str:
     modifiers = [part for part in ("lds", "fds", "ranksim") if getattr(technique, part)]
     modifiers = [*technique.parts, *modifiers]
     start = base or ("" if scheme else "vanilla")
-    average = "average" * technique.average
+    average = AVERAGE * technique.average
     parts = (start, average, scheme, *modifiers, technique.resampling)
     name = "+".join(part for part in parts if part)
     return f"{name}({technique.transform})" if technique.transform else name

@@ -17,6 +17,7 @@ from ranksim.imbalance import Scheme
 from ranksim.training.method import (
     RANKSIM_SUFFIX,
     Method,
+    average_members,
     first_stage,
     parse_method,
     without_ranksim,
@@ -77,6 +78,8 @@ def load_recipe(
     RankSim also apply with RankSim, and those of the first stage of RRT to the second; see also
     :func:`share_ranksim`.
     """
+    if members := average_members(method):  # the recipe of the last one is recorded
+        return [load_recipe(benchmark, preset, each, changes, tuned) for each in members][-1]
     table = preset_table(benchmark, preset)
     if method.technique.estimator:
         chosen = {**(tuned or {}).get(method.key, {}), **(changes or {})}

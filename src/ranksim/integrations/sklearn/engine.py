@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ranksim._utils.random_state import isolate_random_state
 from ranksim.data.batch import VectorDataset
@@ -22,11 +22,11 @@ from ranksim.data.binning import make_label_bins
 from ranksim.exceptions import UsageError
 from ranksim.integrations.sklearn.weights import WeightedSamples
 from ranksim.metrics import ShotRegions
-from ranksim.models import MLPEncoder, Regressor
+from ranksim.models import MeanRegressor, MLPEncoder, Regressor
 from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import resolve_defaults
 from ranksim.training.fit import fit, retrain_head
-from ranksim.training.method import Method, first_stage, parse_method
+from ranksim.training.method import Method, average_members, first_stage, parse_method
 from ranksim.training.part_modules import make_head
 from ranksim.training.presets import load_recipe, preset_table
 from ranksim.training.recipe import TABLE, NetworkRecipe
@@ -45,13 +45,13 @@ def train(
     bins: tuple[int | None, float | None],
     validation_fraction: float | None,
     options: TrainingOptions,
-) -> tuple[Regressor, float, float, TrainingResult]:
+) -> tuple[nn.Module, float, float, TrainingResult]:
     """Train on standardized inputs ``(N, F)`` of the samples.
 
     ``changes`` are recipe fields that differ from the preset, ``bins`` a number or a width of label
     bins. Without ``validation_fraction`` training samples validate. Returns a float64 network on
     the CPU, whose ``output · scale + offset`` predicts the target, the scale, the offset, and the
-    result of the training.
+    result of the training, the last one of a mean of two networks.
     """
     method = parse_method(method_name, preset_table(TABLE, _PRESET)["weighting"])
     recipe = resolve_defaults(_load_network_recipe(method, changes), samples.y)
@@ -75,8 +75,13 @@ def train(
         sample_weight=None if np.ptp(weight) == 0 else weight,
         sample_ids=SampleIds(samples.row[train_rows], "row", "X"),
     )
-    network, result = _fit_stages(task, recipe, method, changes, options)
-    return network, recipe.label_scale, offset, result
+    networks = []
+    for member in average_members(method) or (method,):
+        member_recipe = _load_network_recipe(member, changes)
+        network, result = _fit_stages(task, member_recipe, member, changes, options)
+        networks.append(network)
+    mean = networks[0] if len(networks) == 1 else MeanRegressor(networks)
+    return mean, recipe.label_scale, offset, result
 
 
 def _load_network_recipe(method: Method, changes: Mapping[str, Any]) -> NetworkRecipe:
@@ -121,8 +126,8 @@ def _fit_stages(
             head = {k: v for k, v in _read_weights(two).items() if k.startswith(_HEAD)}
             state = _read_weights(one) | head
         network = task.build_model()
-    head = make_head(recipe, method.technique, network.width)
-    network.head = network.head if head is None else head
+    if (other := make_head(recipe, method.technique, network.width)) is not None:
+        network.head = other
     network.load_state_dict(state)
     return network.double().eval(), result
 

@@ -201,8 +201,8 @@ class RankSimRegressor(
             (200,)
         """
         validation.check_is_fitted(self)
-        head = self.network_.head
-        if not head.family:
+        head = getattr(self.network_, "head", None)
+        if head is None or not head.family:
             raise UsageError(
                 f"Method {self.method} predicts no distribution: use gaussian, laplace, quantile "
                 "or uvote."
