@@ -45,7 +45,16 @@ from ranksim.functional import (
     rank,
 )
 from ranksim.imbalance import KernelDensity, PchipRelevance, make_resampler
-from ranksim.losses import ConRLoss, OrdinalEntropyLoss, RnCLoss, SRLLoss
+from ranksim.losses import (
+    ConRLoss,
+    GaussianLoss,
+    OrdinalEntropyLoss,
+    QuantileLoss,
+    RnCLoss,
+    SRLLoss,
+    UVoteLoss,
+)
+from ranksim.models import Head, QuantileHead, ScaleHead, UVoteHead
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, RESULTS = ROOT / "docs/methods", ROOT / "results"
@@ -297,6 +306,101 @@ def draw_bsam(figure: Any) -> None:
     finish_panel(figure, axis, "upper left", (0.5, 1.0))
 
 
+def train_head(head: Head, criterion: nn.Module, inputs: Tensor, ages: Tensor) -> Tensor:
+    """Train a head on waves of one input, and return its outputs on a grid of 95 inputs."""
+    waves = torch.arange(1.0, 1 + head.in_features // 2) * torch.pi / 100
+
+    def expand(values: Tensor) -> Tensor:
+        angles = values[:, None] * waves
+        return torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)
+
+    head.start_at(float(ages.mean()))
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.3)
+    for _ in range(800):
+        optimizer.zero_grad()
+        criterion(head(expand(inputs)), ages).backward()
+        optimizer.step()
+    return head(expand(torch.arange(95.0))).detach()
+
+
+def draw_noisy_ages(growth: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Return ages and an observation with noise, which may grow with the observation."""
+    ages = torch.from_numpy(draw_ages(1_500)).float()
+    draw = torch.Generator().manual_seed(0)
+    noise = torch.randn(len(ages), generator=draw)
+    if growth:  # the observation is exact, the age uncertain
+        return ages, ages + growth * ages * noise
+    return ages + 12 * noise, ages
+
+
+def draw_uvote(figure: Any) -> None:
+    """Draw the heads of UVOTE on a noisy observation of the age, and their vote."""
+    torch.manual_seed(0)
+    inputs, ages = draw_noisy_ages()
+    density = torch.from_numpy(KernelDensity.from_labels(ages).evaluate(ages))
+    head, std = UVoteHead(6), float(ages.std())
+    outputs = train_head(head, UVoteLoss(ages, density, label_std=std), inputs, ages)
+    axis, x = figure.subplots(), np.arange(95)
+    axis.plot(inputs[:600], ages[:600], ".", markersize=1.5, color="#ccd1d7")
+    for place, (name, color) in enumerate((("no weights", COLORS["lds"]), ("1/n", BASELINE))):
+        axis.plot(x, outputs[:, place], color=color, label=f"head with {name}")
+    axis.plot(x, head.locate(outputs), "--", color=RANKSIM, label="prediction: the smaller scale")
+    axis.set(xlabel="age, observed with noise", ylabel="age", xlim=(0, 94), ylim=(0, 95))
+    finish_panel(figure, axis, place=(0.05, 1.0))
+
+
+def draw_spread(figure: Any, head: Head, criterion: nn.Module) -> None:
+    """Draw the prediction of a head, and its scale or quantiles, where noise grows."""
+    inputs, ages = draw_noisy_ages(0.25)
+    outputs = train_head(head, criterion, inputs, ages)
+    preds, spread = head.locate(outputs), head.spread(outputs)
+    scaled = head.family != "quantiles"
+    ends = (preds - spread[:, 0], preds + spread[:, 0]) if scaled else spread[:, [0, -1]].unbind(1)
+    axis, x = figure.subplots(), np.arange(95)
+    axis.plot(inputs[:400], ages[:400], ".", markersize=2, color=BASELINE, alpha=0.5)
+    name = "prediction ± scale" if scaled else "quantiles at 0.05 and 0.95"
+    axis.fill_between(x, *ends, color=RANKSIM, alpha=0.2, linewidth=0, label=name)
+    axis.plot(x, preds, color=RANKSIM, label="prediction" if scaled else "median")
+    axis.set(xlabel="input", ylabel="label", xlim=(5, 85), ylim=(0, 130))
+    finish_panel(figure, axis, place=(0.05, 1.0))
+
+
+def draw_likelihood(figure: Any) -> None:
+    """Draw the location and the scale of a Gaussian head."""
+    torch.manual_seed(0)
+    head = ScaleHead(6, "gaussian", unit=12.0)
+    draw_spread(figure, head, GaussianLoss(label_std=12.0))
+
+
+def draw_quantiles(figure: Any) -> None:
+    """Draw the quantiles of a head."""
+    torch.manual_seed(0)
+    draw_spread(figure, QuantileHead(6), QuantileLoss())
+
+
+def draw_average(figure: Any) -> None:
+    """Draw best predictions of noisy ages without and with weights, and their mean."""
+    ages, noise = draw_ages(), 12.0
+    bins, centers = LabelBins.integers(0, 100), np.arange(95) + 0.0
+    counts = bins.histogram(ages).astype(float)[:95]
+    weights = DensityWeights.fit(ages, bins=bins, scheme="inverse", clip=(5, 1000))(centers)
+    axis = figure.subplots()
+    draw_counts(axis, bins.edges[:96], counts)
+    distance = centers[:, None] - centers
+    curves = []
+    for factor in (np.ones(95), weights):
+        density = np.exp(-(distance**2) / (2 * noise**2)) * counts * factor
+        curves.append((density * centers).sum(axis=1) / density.sum(axis=1))
+    curves.append((curves[0] + curves[1]) / 2)
+    names = ("vanilla", "inv", "average+inv")
+    for curve, name, color in zip(
+        curves, names, (BASELINE, COLORS["inverse"], RANKSIM), strict=True
+    ):
+        axis.plot(centers, curve, color=color, label=name)
+    axis.set(xlabel="age, observed with noise", ylabel="best prediction", xlim=(0, 95))
+    finish_panel(figure, axis, place=(0.02, 1.0))
+
+
 def draw_denseweight(figure: Any) -> None:
     """Draw a kernel density of labels, and DenseWeight for two values of α."""
     ages = draw_ages()
@@ -473,6 +577,10 @@ DRAWINGS: dict[str, tuple[Callable[[Any], None], str]] = {
     "rnc": (draw_rnc, "Directions of free features by age, as Rank-N-Contrast moves them."),
     "conr": (draw_conr, "Directions of free features by age, as ConR moves them."),
     "bsam": (draw_bsam, "The ascent of BSAM, and the step along the gradient at its end."),
+    "uvote": (draw_uvote, "Two heads with different weights, and the vote of the surer one."),
+    "average": (draw_average, "Best predictions without and with weights, and their mean."),
+    "likelihood": (draw_likelihood, "A prediction with a scale that grows with the input."),
+    "quantiles": (draw_quantiles, "The median and two quantiles that follow the noise."),
     "denseweight": (draw_denseweight, "DenseWeight with two values of α over the density of ages."),
     "resampling": (draw_resampling, "Counts of ages before and after five ways of resampling."),
     "transforms": (draw_transforms, "A skewed price, and three transforms of it."),

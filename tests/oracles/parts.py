@@ -10,6 +10,10 @@ import math
 
 import numpy as np
 
+from tests.oracles import balance
+
+HEADS = ("uvote", "gaussian", "laplace", "quantile")
+
 
 def shares(count, weights):
     """Weights divided by their sum, or equal shares."""
@@ -205,11 +209,19 @@ def vote(row, label_std=1.0):
 
 def replace_base(names):
     """Return whether a part replaces the base loss."""
-    return bool({"bmse", "gar", "sera"} & set(names))
+    return bool({"bmse", "gar", "sera", *HEADS} & set(names))
 
 
-def training_gradient(name, recipe, labels, target, weights, edges, preds):
-    """Return the gradient of :func:`in_training` by the predictions of a batch."""
+def training_gradient(name, recipe, labels, target, weights, edges, preds, lds=False):
+    """Return the gradient of :func:`in_training` by the predictions or outputs of a batch."""
+    if name in HEADS:
+        rows, count = preds.tolist(), preds.shape[1]
+        value = head_in_training(name, recipe, labels, target, weights, edges, rows, lds)
+
+        def compute(flat):
+            return value([list(flat[k : k + count]) for k in range(0, len(flat), count)])
+
+        return gradient(compute, preds.ravel(), 1e-5).reshape(preds.shape)
     if name == "dist":  # equal samples have equal predictions, where differences have no meaning
         quantiles = density_quantiles(tuple(labels.tolist()), len(target))
         return recipe.dist_weight * dist_slopes(preds, quantiles, float(np.std(labels)))
@@ -243,6 +255,25 @@ def in_training(name, recipe, labels, target, weights, edges):
         return lambda preds: sera(preds, target, relevance)
     settings = {"base": recipe.gar_base, "join": recipe.gar_join, "alpha": recipe.gar_alpha}
     return lambda preds: gar(preds, target, weights, **settings, label_std=std)
+
+
+def head_in_training(name, recipe, labels, target, weights, edges, rows, lds):
+    """Return the loss of a head as a function of its outputs; factors are those of ``rows``."""
+    target, std = target.tolist(), float(np.std(labels))
+    if name == "quantile":
+        levels = [float(level) for level in recipe.quantile_levels.split(",")]
+        return lambda outputs: quantile(outputs, target, weights, levels)
+    if name == "uvote":
+        kernel = recipe.lds_kernel if lds else None
+        settings = (edges, "inverse", None, kernel, recipe.lds_kernel_size, recipe.lds_sigma)
+        exact = [round(float(y), 9) for y in labels]
+        table = [1 / weight for weight in balance.weights(exact, exact, *settings)]
+        density = dict(zip(exact, table, strict=True))
+        chosen = [density[round(float(y), 9)] for y in target]
+        factors = powers_of_density(chosen, table, recipe.uvote_heads)
+        return lambda outputs: uvote(outputs, target, factors, weights, std)
+    beta = getattr(recipe, f"{name}_beta")
+    return lambda outputs: located(name, outputs, target, weights, beta, std, rows)
 
 
 def silverman(labels):

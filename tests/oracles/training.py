@@ -154,7 +154,7 @@ class Training:
 
     def _loss_gradient(self, preds, labels, weights, sizes):
         recipe, target = self.recipe, labels / self.recipe.label_scale
-        total = np.zeros(len(preds))
+        total = np.zeros_like(preds)
         if not parts.replace_base(self.technique.parts):
             total += self._base_gradient(preds, labels, weights)
         for name in term_training.without_terms(self.technique.parts):
@@ -166,6 +166,7 @@ class Training:
                     weights[rows].tolist() if weighted else None,
                     np.asarray(self.edges, np.float64) / recipe.label_scale,
                     preds[rows],
+                    self.technique.lds,
                 )
                 total[rows] += slopes / len(sizes)
                 start += size

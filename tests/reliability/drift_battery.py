@@ -21,7 +21,7 @@ from ranksim.training.feature_parts import make_srl
 from ranksim.training.fit import fit, retrain_head
 from ranksim.training.lightning import loop
 from ranksim.training.lightning.trainer import make_eval_trainer, trainer_arguments
-from ranksim.training.part_modules import PartContext
+from ranksim.training.part_modules import PartContext, make_head
 from ranksim.training.resume import LAST
 from ranksim.training.task import TrainingOptions
 from ranksim.training.trainer_config import TrainerConfig
@@ -147,6 +147,8 @@ def make_oracle(row, condition, folder, autocast_dtype):
     training_task = task(recipe, condition.images)
     train = training_task.train
     model = network(condition.images, channels_last=False)
+    head = make_head(recipe, row.technique, model.width)
+    model.head = head or model.head
     (inputs,) = train.__getitems__(list(range(len(train))))["inputs"]
     technique, smoothing = row.technique, None
     if technique.two_stage:
@@ -161,6 +163,7 @@ def make_oracle(row, condition, folder, autocast_dtype):
         else:
             inputs = _compute_features(model, inputs, autocast_dtype)
             model = Regressor(PrecomputedFeatures(model.width))
+        model.head = make_head(recipe, technique, model.width) or model.head
     return oracle.Training(
         model,
         inputs,

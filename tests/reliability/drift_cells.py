@@ -83,6 +83,14 @@ TECHNIQUES = {
     "bsam": Row(Technique(parts=("bsam",)), {"bsam_rho": 0.2}),
     "inv+bsam, L1": Row(Technique(weighting=INV, parts=("bsam",)), {"loss": "l1"}),
     "conr+fds": Row(Technique(fds=True, parts=("conr",)), {"conr_weight": 0.1, "conr_width": 5.0}),
+    "uvote": Row(Technique(parts=("uvote",))),
+    "uvote+lds+fds, three heads": Row(
+        Technique(lds=True, fds=True, parts=("uvote",)), {"uvote_heads": 3}
+    ),
+    "inv+gaussian": Row(Technique(weighting=INV, parts=("gaussian",)), {"gaussian_beta": 0.3}),
+    "laplace+ranksim": Row(Technique(ranksim=True, parts=("laplace",))),
+    "rrt+laplace": Row(Technique(weighting=INV, two_stage=True, parts=("laplace",))),
+    "quantile": Row(Technique(parts=("quantile",)), {"quantile_levels": "0.1,0.5,0.75"}),
     "inv+lds+fds+ranksim": Row(_all()),
     "inv+lds+fds+ranksim, published": Row(_all(), {"fds_paper_compat": True, "lambda_": 1.0}),
     "rrt": Row(Technique(weighting=INV, two_stage=True)),

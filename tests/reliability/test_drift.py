@@ -25,6 +25,11 @@ CELLS = [
         for row in ("inv+oe", "srl", "conr+fds", "rnc, first stage", "bsam")
         for condition in ("accumulate 4", "bf16-mixed", "16-mixed, scaler")
     ),
+    *(
+        (row, condition)
+        for row in ("uvote", "inv+gaussian", "quantile")
+        for condition in ("accumulate 4", "bf16-mixed", "16-mixed, scaler")
+    ),
     ("ranksim", "16-mixed, initial overflow"),
     ("vanilla, MSE, gradient clipped", "16-mixed, accumulate 4"),
 ]

@@ -69,6 +69,8 @@ def list_methods(
     from ranksim.data.target_transform import TRANSFORMS
     from ranksim.training.method import (
         ALL_METHODS,
+        AVERAGE,
+        AVERAGE_PAPER,
         ESTIMATORS,
         NETWORKS,
         RESAMPLERS,
@@ -97,6 +99,10 @@ def list_methods(
         row = {"method": method.name, "trains": describe_method(method, preset["loss"])}
         methods.append(row | {"paper": part.paper})
         later.add_row(name, row["trains"], part.paper)
+    average = parse_method(f"{AVERAGE}+sqinv", preset["weighting"])
+    row = {"method": average.name, "trains": describe_method(average, preset["loss"])}
+    methods.append(row | {"paper": AVERAGE_PAPER})
+    later.add_row(average.name, row["trains"], AVERAGE_PAPER)
     print_json(methods, as_json)
     if as_json:
         return
@@ -105,7 +111,8 @@ def list_methods(
     console.print(later)
     rules = [
         f"Networks: {', '.join(NETWORKS)}, and any of {', '.join(PARTS)}, lds, fds and ranksim, "
-        "joined by +, such as sqinv+fds+ranksim.",
+        "joined by +, such as sqinv+fds+ranksim; average+ before such a name averages its network "
+        "with the plain one.",
         "In --methods, all stands for the methods of the published tables, and family for one row "
         "of each method.",
         f"Estimators: {', '.join(ESTIMATORS)}; with weights {', '.join(WEIGHTS)}, lds, or average "

@@ -41,6 +41,10 @@ from ranksim.training.parts import (
 
 RANKSIM_SUFFIX = "+ranksim"
 AVERAGE = "average"
+AVERAGE_PAPER = (
+    "Wibbeke, Rohjans, Rauh, Model-agnostic Mitigation Strategies of Data Imbalance for "
+    "Regression, arXiv 2506.01486, 2025"
+)
 ESTIMATORS = ("trees", "lightgbm", "xgboost", "catboost", "linear", "knn", "median", "last-value")
 CONSTANTS = ("median", "last-value")  # estimators without anything to modify
 WEIGHTS: dict[str, Scheme] = {
