@@ -26,7 +26,11 @@ LAYERS = (
     ("api",),
     ("sklearn", "cli"),
 )
-WITHIN_LAYER = {"losses": {"functional"}, "metrics": {"functional", "imbalance"}}
+WITHIN_LAYER = {
+    "losses": {"functional"},
+    "metrics": {"functional", "imbalance"},
+    "models": {"functional"},
+}
 PACKAGES = sorted(name for layer in LAYERS for name in layer)
 CORE = ("functional", "imbalance", "losses", "models", "uncertainty")  # need torch and numpy only
 # an array of Tensor.numpy() is left with freed memory if the tensor is sent to another process

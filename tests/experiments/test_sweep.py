@@ -276,7 +276,7 @@ def test_last_runs_start_with_the_longest_ones():
         return future
 
     runs = [
-        SimpleNamespace(name=f"{key}{seed}", method=SimpleNamespace(key=key), stage_one=None)
+        SimpleNamespace(name=f"{key}{seed}", method=SimpleNamespace(key=key), required=())
         for seed in range(2)
         for key in "abc"
     ]

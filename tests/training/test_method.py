@@ -121,7 +121,7 @@ def test_transform_of_a_request_is_that_of_names_without_one():
         ("trees+lightgbm", "contains trees and lightgbm"),
         ("median+inv", "cannot be modified"),
         ("trees+average", "averages a plain and a weighted estimator"),
-        ("vanilla+average", "averages a plain and a weighted estimator"),
+        ("vanilla+average", "averages the plain network and another one"),
         ("trees+smogn+inv", "resamples and weights"),
         ("rrt+smogn", "resamples and weights"),
         ("over+under", "contains over and under"),

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.formatting import format_count
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import (
@@ -447,8 +448,8 @@ def _train_first_stage(run: Run, first: Run, options: TrainingOptions) -> Path:
     return first.folder / BEST
 
 
-def _predict_member(run: Run, member: Run, options: TrainingOptions) -> tuple[Floats, Floats]:
-    """Return the validation and test predictions of a member, trained unless it is finished."""
+def _predict_member(run: Run, member: Run, options: TrainingOptions) -> dict[str, Floats]:
+    """Return the predictions of a member, trained unless it is finished, by part of the data."""
     record = execute_run(
         member,
         progress_bar=options.progress_bar,
@@ -457,34 +458,38 @@ def _predict_member(run: Run, member: Run, options: TrainingOptions) -> tuple[Fl
     )
     if record["status"] == "failed":
         raise FirstStageError(member.name, record, role="Member")
-    val, test = (
-        read_arrays(member.folder / VALIDATION),
-        read_predictions(member.folder / PREDICTIONS),
-    )
+    val = read_arrays(member.folder / VALIDATION)
+    test = read_predictions(member.folder / PREDICTIONS)
     if val is None or test is None:
         raise RankSimError(
             f"{run.name} needs the predictions of {member.name}, and {VALIDATION} or {PREDICTIONS} "
             f"in {member.folder} is missing: delete {RECORD} there to train it again."
         )
-    return val["preds"], test.preds
+    calibration = read_predictions(member.folder / CALIBRATION)
+    preds = {} if calibration is None else {"calibration": calibration.preds}
+    return {"val": val["preds"], "test": test.preds, **preds}
 
 
 def _average(
-    run: Run, preds: Sequence[tuple[Floats, Floats]]
+    run: Run, members: Sequence[Mapping[str, Floats]]
 ) -> tuple[Benchmark[Any], TrainingResult]:
-    """Return the result of the mean of validation and test predictions of members."""
+    """Return the result of the mean of the predictions of members."""
     start = time.perf_counter()
     benchmark, task = load_task(
         run.source, run.recipe, seed=run.seed, hardware=run.trainer_config, network=run.network
     )
-    val, test = (np.mean(part, axis=0) for part in zip(*preds, strict=True))
-    result = score_external(task, test)
-    scores = score_predictions(task, task.val, val)
-    labels = task.train.labels.numpy()
-    if (selection := SelectionScore.make(run.recipe.monitor, task.bins, labels)) is not None:
-        scores["all"][run.recipe.monitor] = selection(torch.from_numpy(val), task.val.labels)
-    seconds = time.perf_counter() - start
-    return benchmark, dataclasses.replace(result, val=scores, val_preds=val, seconds=seconds)
+    preds = {part: np.mean([each[part] for each in members], axis=0) for part in members[0]}
+    val = score_predictions(task, task.val, preds["val"])
+    labels, monitor = copy_to_numpy(task.train.labels), run.recipe.monitor
+    if (selection := SelectionScore.make(monitor, task.bins, labels)) is not None:
+        val["all"][monitor] = selection(torch.from_numpy(preds["val"]), task.val.labels)
+    return benchmark, dataclasses.replace(
+        score_external(task, preds["test"]),
+        val=val,
+        val_preds=preds["val"],
+        calibration_preds=preds.get("calibration"),
+        seconds=time.perf_counter() - start,
+    )
 
 
 def _prepare_resume(run: Run) -> None:

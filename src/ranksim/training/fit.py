@@ -321,10 +321,10 @@ def _score(
     distribution = make_distribution(module.model.head, copy_to_numpy(columns))
     scores = task.regions.scores(preds, samples.labels, gmean_epsilon=task.gmean_epsilon)
     if distribution is not None:
-        labels = copy_to_numpy(samples.labels)
+        labels, points = copy_to_numpy(samples.labels), copy_to_numpy(preds)
         for name, mask in task.regions.masks(labels).items():
             part = distribution.take(mask)
-            scores[name] |= part.score(columns[mask, 0].numpy(), labels[mask])
+            scores[name] |= part.score(points[mask], labels[mask])
     return scores, copy_to_numpy(preds), distribution
 
 

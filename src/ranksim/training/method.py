@@ -174,11 +174,6 @@ def parse_method(
         raise UsageError(
             f"{label} resamples and weights, which would count rare labels twice: leave one out."
         )
-    if AVERAGE in parts and estimator and scheme == "none":
-        raise UsageError(
-            f"{label} averages a plain and a weighted estimator: name both, as in "
-            "trees+average+inv."
-        )
     technique = Technique(
         focal_r="focal-r" in bases,
         weighting=scheme,
@@ -193,11 +188,7 @@ def parse_method(
         custom=named.get(estimator),
         parts=chosen,
     )
-    if technique == Technique(average=True, transform=transform):
-        raise UsageError(
-            f"{label} averages the plain network and another one: name what that one has, as in "
-            "average+sqinv."
-        )
+    _check_average(label, technique)
     key = _canonical_name(technique, weighting)
     order = (*named, *_ORDER) if estimator else (AVERAGE, *_ORDER)
     ordered = "+".join(sorted(parts, key=order.index)) + (f"({transform})" if transform else "")
@@ -245,6 +236,20 @@ def _check_estimator_parts(label: str, estimator: str, parts: list[str]) -> None
         others = ", ".join(part for part in parts if part != estimator)
         raise UsageError(
             f"{label} cannot be modified, as {estimator} is fixed: leave out {others}."
+        )
+
+
+def _check_average(label: str, technique: Technique) -> None:
+    """Raise a UsageError if a mean has only one method to average."""
+    if technique.average and technique.estimator and technique.weighting == "none":
+        raise UsageError(
+            f"{label} averages a plain and a weighted estimator: name both, as in "
+            "trees+average+inv."
+        )
+    if technique == Technique(average=True, transform=technique.transform):
+        raise UsageError(
+            f"{label} averages the plain network and another one: name what that one has, as in "
+            "average+sqinv."
         )
 
 

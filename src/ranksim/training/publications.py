@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from ranksim.training.method import RANKSIM_SUFFIX, Method, without_ranksim
+from ranksim.training.method import (
+    AVERAGE,
+    AVERAGE_PAPER,
+    RANKSIM_SUFFIX,
+    Method,
+    without_ranksim,
+)
 from ranksim.training.parts import PARTS
 
 _YANG = "Yang et al., Delving into Deep Imbalanced Regression, ICML 2021"
@@ -14,6 +20,7 @@ _PAPERS = {
     "ranksim": _GONG,
     "denseweight": _STEININGER,
     **{name: part.paper for name, part in PARTS.items()},
+    AVERAGE: AVERAGE_PAPER,
 }
 _NON_COMMERCIAL = "CC BY-NC-SA"
 _LICENSES = {
@@ -48,6 +55,8 @@ def find_license(method: Method) -> str | None:
 
 def _main_part(name: str) -> str:
     """Return the part of a method's name that it is known by, the last one before RankSim."""
+    if name.startswith(f"{AVERAGE}+"):
+        return AVERAGE
     base = without_ranksim(name) or name
     last = base.partition("(")[0].split("+")[-1]
     return RANKSIM_SUFFIX[1:] if last == "vanilla" and base != name else last
