@@ -156,6 +156,10 @@ CASES = {
     "CCCLoss": case(losses.CCCLoss, weight=(1.0, NUMBER)),
     "CCCLoss.forward": forward(losses.CCCLoss(), **BATCH),
     "balanced_errors": case(metrics.balanced_errors, **PAIR, bins=(BINS, LABEL_BINS)),
+    "imbalanced_scores": case(
+        metrics.imbalanced_scores, **PAIR, bins=(BINS, LABEL_BINS),
+        relevance=(np.zeros_like, OBJECT),
+    ),
     "concordance": case(metrics.concordance, **PAIR),
     "sera": case(metrics.sera, **PAIR, relevance=(np.zeros_like, OBJECT)),
     "sera_curve": case(metrics.sera_curve, **PAIR, relevance=(np.zeros_like, OBJECT)),

@@ -95,7 +95,10 @@ def test_frame_has_a_row_per_method_seed_and_region(result):
     frame = result.to_frame()
     assert list(frame) == [
         "method", "seed", "region", "samples", "mae", "mse", "gm", "pearson", "spearman",
+        "balanced_mae", "balanced_mse", "ccc", "sera",
     ]  # fmt: skip
+    assert frame[frame["region"] != "all"]["ccc"].isna().all()
+    assert frame[frame["region"] == "all"]["ccc"].notna().all()
     assert len(frame) == len(frame[["method", "seed", "region"]].drop_duplicates())
     assert set(frame["method"]) == set(result.methods) == {"vanilla", "inv+ranksim", "trees"}
     networks = frame[(frame["method"] != "trees") & (frame["region"] == "all")]

@@ -44,3 +44,18 @@ def test_only_common_seeds_are_paired():
     assert row["failed"] == 1
     assert base["published"] is None
     assert base["test"]["zero"]["mse"] == {"mean": None, "sd": None, "n": 0}
+
+
+def test_scores_that_only_some_runs_have_are_summarized_over_these():
+    runs = [make_record("vanilla", seed, 1.0) for seed in range(3)]
+    runs += [make_record("inv", 0, 1.0)]
+    for seed in (1, 2):
+        runs[seed]["result"]["metrics"]["test"]["all"]["ccc"] = 0.1 * seed
+        runs[seed]["result"]["metrics"]["test"]["few"]["crps"] = None
+    vanilla, inv = summarize(runs, "sts-b-dir")
+    assert vanilla["test"]["all"]["ccc"] == pytest.approx(
+        {"mean": 0.15, "sd": np.std([0.1, 0.2], ddof=1), "n": 2}
+    )
+    assert vanilla["test"]["few"]["crps"] == {"mean": None, "sd": None, "n": 0}
+    assert "ccc" not in inv["test"]["all"]
+    assert "ccc" not in vanilla["test"]["few"]

@@ -25,7 +25,8 @@ from ranksim.experiments import sweep_request
 from ranksim.experiments.executor import TaskExecutor, local
 from ranksim.experiments.sweep import _execute_in_parallel
 from ranksim.experiments.sweep_request import run_benchmark
-from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
+from ranksim.imbalance import LabelBins
+from ranksim.metrics import METRICS, REGION_NAMES, imbalanced_scores, regression_scores
 from ranksim.training.task_loading import hand_over_data
 from ranksim.training.task_loading import read_user_data as read_data
 from tests.helpers import user_data
@@ -63,7 +64,10 @@ def test_sweep_writes_records_predictions_and_results(small_sts, tmp_path, capsy
         identity, result, provenance = run["identity"], run["result"], run["provenance"]
         assert identity["recipe"]["hidden"] == 8
         assert set(result["metrics"]["test"]) == set(REGION_NAMES)
-        assert set(result["metrics"]["test"]["all"]) == {"n", *METRICS}
+        assert set(result["metrics"]["test"]["all"]) == {
+            *("n", *METRICS, "balanced_mae", "balanced_mse", "ccc", "sera")
+        }
+        assert set(result["metrics"]["test"]["few"]) == {"n", *METRICS}
         assert result["epochs"] == 2
         assert result["seconds"] > 0
         assert provenance["versions"]["torch"] == torch.__version__
@@ -73,7 +77,11 @@ def test_sweep_writes_records_predictions_and_results(small_sts, tmp_path, capsy
         table = pyarrow.parquet.read_table(folder / "predictions.parquet")
         preds, labels = (torch.tensor(table[n].to_numpy()) for n in ("prediction", "label"))
         scores = regression_scores(preds, labels, gmean_epsilon=1e-10)
-        assert scores == pytest.approx(result["metrics"]["test"]["all"])
+        overall = result["metrics"]["test"]["all"]
+        assert scores == pytest.approx({name: overall[name] for name in scores})
+        bins = LabelBins.uniform(0.0, 5.0, 50)
+        further = imbalanced_scores(preds.numpy(), labels.numpy(), bins)
+        assert further == pytest.approx({name: overall[name] for name in further})
         regions = np.array(table["region"].to_pylist())
         assert (regions == "many").sum() == result["metrics"]["test"]["many"]["n"]
     check_summary(content)

@@ -185,7 +185,7 @@ def _check_scores(page, results, done):
                 scores[run["identity"]["method"]][region, metric].append(value)
     checked = 0
     keys = [row.get("alias_of", row["method"]) for row in results["summary"]]
-    for metric in ("mse", "mae", "gm", "pearson", "spearman"):
+    for metric in ("mse", "mae", "gm", "pearson", "spearman", "ccc", "sera"):
         if metric not in page.tables:
             continue
         titles, *table = page.tables[metric]
@@ -197,13 +197,15 @@ def _check_scores(page, results, done):
                     figure = figures.get(title["data-published"])
                     _close(_value(cell), math.nan if figure is None else figure)
                     continue
-                region = title["data-region"]
-                known = [v for v in scores[key][region, metric] if v is not None]
+                region, score = title["data-region"], metric
+                if region == "balanced":  # the mean over label bins
+                    region, score = "all", f"balanced_{metric}"
+                known = [v for v in scores[key][region, score] if v is not None]
                 _close(_value(cell), float(np.mean(known)) if known else math.nan)
                 if len(known) > 1:
                     digits = len(cell["data-sd"].partition(".")[2])
                     assert cell["data-sd"] == f"{np.std(known, ddof=1):.{digits}f}"
-                _check_bar(cell, row, region, metric)
+                _check_bar(cell, row, region, score)
                 checked += 1
         for run in results["runs"]:
             if run["status"] != "done":

@@ -16,6 +16,7 @@ from ranksim.metrics import (
     crps_laplace,
     crps_samples,
     detection_scores,
+    imbalanced_scores,
     pinball_loss,
     sera,
     sera_curve,
@@ -135,6 +136,27 @@ def test_percentages_can_be_an_array(kind):
 def test_wrong_percentages_are_refused(top):
     with pytest.raises(ValueError, match="top must be percentages above 0 and at most 100, got"):
         detection_scores([1.0], [2.0], LabelRange(1, None), top=top)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 60])
+def test_scores_of_all_samples_are_those_of_the_functions(count):
+    draw = np.random.default_rng(count)
+    target = draw.exponential(6.0, count).clip(0, 30)
+    preds = target + draw.normal(0, 3, count)
+    relevance = PchipRelevance([0.0, 20.0], [0.0, 1.0])
+    scores = imbalanced_scores(preds, target, BINS, relevance)
+    bins = {}
+    for p, y in zip(preds, target, strict=True):
+        bins.setdefault(min(int(y // 5), 5), []).append(p - y)
+    for name, size in (("mae", abs), ("mse", lambda error: error**2)):
+        means = [sum(map(size, errors)) / len(errors) for errors in bins.values()]
+        expected = sum(means) / len(means) if means else None
+        assert scores[f"balanced_{name}"] == pytest.approx(expected)
+    areas = [float(relevance(np.array([y]))[0]) * (p - y) ** 2
+             for p, y in zip(preds, target, strict=True)]  # fmt: skip
+    assert scores["sera"] == pytest.approx(sum(areas) / count if count else None)
+    assert scores["ccc"] == concordance(preds, target)
+    assert imbalanced_scores(preds, target, BINS).keys() == scores.keys() - {"sera"}
 
 
 def test_no_samples():

@@ -7,14 +7,28 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 # title and published decimals of the scores, first of those in the unit of the label
-_ANY_UNIT = {"mae": ("MAE", 2), "gm": ("GM", 2)}
+_ANY_UNIT = {
+    "mae": ("MAE", 2),
+    "gm": ("GM", 2),
+    "balanced_mae": ("balanced MAE", 2),
+    "sera": ("SERA per sample", 2),
+    "crps": ("CRPS", 2),
+    "pinball": ("pinball loss", 2),
+}
 MONITOR_TITLES = {
     "balanced_mae": "balanced MAE",
     "balanced_mse": "balanced MSE",
     "ccc": "1 − CCC",
     "sera": "SERA per sample",
 }
-METRIC_TITLES = {"mse": ("MSE", 3), "pearson": ("Pearson, %", 1), **_ANY_UNIT}
+METRIC_TITLES = {
+    "mse": ("MSE", 3),
+    "pearson": ("Pearson, %", 1),
+    "spearman": ("Spearman, %", 1),
+    "ccc": ("CCC", 3),
+    "balanced_mse": ("balanced MSE", 3),
+    **_ANY_UNIT,
+}
 _MAX_VALUE, _MAX_LINE = 40, 100  # characters
 
 

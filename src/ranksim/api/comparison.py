@@ -19,6 +19,7 @@ from ranksim.api.options import COMPARE_OPTIONS, make_sweep_request
 from ranksim.data.memory import join_target, name_data, write_data
 from ranksim.evaluation.coverage import list_coverage
 from ranksim.evaluation.record import RESULTS, read_results
+from ranksim.evaluation.region_table import BALANCED_TITLE, find_balanced
 from ranksim.evaluation.report.page.elements import SweepResults
 from ranksim.evaluation.report.page.features import label_bins, paint_ranks, summarize_ranks
 from ranksim.evaluation.report.page.label_axis import (
@@ -98,7 +99,8 @@ class Comparison:
         """Return the test scores, one row per method, seed and region.
 
         The columns are ``method``, ``seed``, ``region``, ``samples``, ``mae``, ``mse``, ``gm``,
-        ``pearson`` and ``spearman``; a score without enough samples is NaN.
+        ``pearson`` and ``spearman``, and of all samples also ``balanced_mae``, ``balanced_mse``,
+        ``ccc`` and ``sera``; a score without enough samples is NaN.
         """
         return make_frame(list(self._list_scores()))
 
@@ -243,10 +245,17 @@ class Comparison:
         """Return a table of the mean error by region and method."""
         sweep = self._sweep
         metric, regions = sweep.error, sweep.regions
-        names = ["method", "seeds", *(f"{METRIC_TITLES[metric][0]} {name}" for name in regions)]
-        rows = []
-        for row in self.results["summary"]:
-            means = [row["test"].get(name, {}).get(metric, {}).get("mean") for name in regions]
+        summary = self.results["summary"]
+        columns = [(name, name, metric) for name in regions]
+        if any(find_balanced(row["test"], [metric]) for row in summary):
+            columns.append((BALANCED_TITLE, "all", f"balanced_{metric}"))
+        titles = [f"{METRIC_TITLES[metric][0]} {title}" for title, _, _ in columns]
+        names, rows = ["method", "seeds", *titles], []
+        for row in summary:
+            means = [
+                row["test"].get(region, {}).get(score, {}).get("mean")
+                for _, region, score in columns
+            ]
             digits = choose_digits(metric, [mean for mean in means if mean is not None])
             cells = ["–" if mean is None else f"{mean:.{digits}f}" for mean in means]
             rows.append((row["method"], f"{len(row['seeds'])}", *cells))

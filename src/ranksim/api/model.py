@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ranksim._utils.checks import describe_value
-from ranksim._utils.formatting import METRIC_TITLES, choose_digits, format_percent
+from ranksim._utils.formatting import METRIC_TITLES, format_percent
 from ranksim._utils.frames import make_frame
 from ranksim.api.arguments import describe_call, name_arguments, read_arguments
 from ranksim.api.comparison import make_console, silence
@@ -21,9 +21,10 @@ from ranksim.api.options import DEFAULT_METHOD, FIT_OPTIONS, load_network, make_
 from ranksim.data.memory import join_target, name_data, write_data
 from ranksim.evaluation.coverage import list_coverage
 from ranksim.evaluation.predictions import Predictions
+from ranksim.evaluation.region_table import list_region_rows
 from ranksim.evaluation.report import plotting
 from ranksim.evaluation.report.page.label_axis import group_bins
-from ranksim.evaluation.views import describe_mean, title_of_all
+from ranksim.evaluation.views import describe_mean
 from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.inference.custom_model import find_custom_method, fit_custom_model
 from ranksim.inference.fit import fit_model
@@ -426,12 +427,6 @@ def _list_rows(scores: Scores, intervals: Scores | None = None) -> list[dict[str
     return rows
 
 
-def _list_regions(scores: Scores) -> list[str]:
-    """Return the regions with samples, without ``seen`` if it equals ``all``."""
-    has_unseen = scores["zero"]["n"]
-    return [name for name in scores if scores[name]["n"] and (name != "seen" or has_unseen)]
-
-
 def _describe_errors(scores: Scores, place: str, test_set: str | None) -> str:
     total = scores["all"]
     notes = [f"{total['n']:,}", describe_mean(test_set)]
@@ -447,17 +442,6 @@ def _describe_errors(scores: Scores, place: str, test_set: str | None) -> str:
 
 
 def _render_scores(scores: Scores, metrics: Sequence[str], test_set: str | None) -> str:
-    digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in metrics}
-    rows = [
-        (
-            title_of_all(test_set) if name == "all" else name,
-            f"{scores[name]['n']:,}",
-            *(
-                "–" if (value := scores[name][metric]) is None else f"{value:.{digits[metric]}f}"
-                for metric in metrics
-            ),
-        )
-        for name in _list_regions(scores)
-    ]
     titles = [METRIC_TITLES[metric][0] for metric in metrics]
+    rows = list_region_rows(scores, metrics, test_set)
     return render_table(("region", "samples", *titles), rows)

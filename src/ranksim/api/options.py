@@ -14,6 +14,7 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ranksim._utils.formatting import METRIC_TITLES
 from ranksim._utils.worker_server import start_worker_server
 from ranksim.data import spec
 from ranksim.data.spec import option
@@ -90,6 +91,16 @@ def parse_transform(text: str) -> str:
     return "" if name == "none" else name
 
 
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """Return the names of the scores in a text such as ``mae,ccc``."""
+    names = spec.parse_words(text)
+    for name in names:
+        if name not in METRIC_TITLES or name.startswith("balanced_"):
+            known = [each for each in METRIC_TITLES if not each.startswith("balanced_")]
+            raise UsageError(f"--metrics takes some of {', '.join(known)}, got {name!r}.")
+    return names
+
+
 @dataclass(kw_only=True)
 class CommandOptions:
     """Command-line options that do not describe data, such as methods, seeds and budget."""
@@ -134,6 +145,11 @@ class CommandOptions:
         "Score all rows in this many folds, and then train on all of them.", min=2
     )
     seeds: str = option("A number K (seeds 0 to K - 1), or a list of seeds such as 3,5,8.", "5")
+    metrics: tuple[str, ...] = option(
+        "Scores to print, such as mae,ccc. Default: two that suit the data.",
+        (),
+        parse=parse_metrics,
+    )
     seed: int = option("Random seed.", 0, min=0, max=2**32 - 1)
     budget: float | None = option(
         "Time for everything, such as 10m; all networks get equal steps and 3 seeds or more.",

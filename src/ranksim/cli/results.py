@@ -294,6 +294,7 @@ def print_region_table(result: dict[str, Any], title: str, console: Console) -> 
     """Print a table of the errors of some samples by region, and what their mean is."""
     from ranksim._utils.formatting import METRIC_TITLES, choose_digits
     from ranksim.evaluation.largest_errors import describe_units
+    from ranksim.evaluation.region_table import BALANCED_TITLE, describe_scores, find_balanced
     from ranksim.evaluation.views import explain_test_set, title_of_all
 
     scores, test_set = result["test"], result["test_set"]
@@ -317,7 +318,11 @@ def print_region_table(result: dict[str, Any], title: str, console: Console) -> 
             cells.append("" if ends is None else " to ".join(f"{end:.{places}f}" for end in ends))
         heading = title_of_all(test_set) if region == "all" else escape(region)
         table.add_row(heading, f"{values['n']:,}", *cells)
+        if region == "all" and (balanced := find_balanced(scores, ["mae"])) is not None:
+            table.add_row(BALANCED_TITLE, "", f"{balanced[0]:.{digits['mae']}f}")
     console.print(table)
+    if further := describe_scores(scores["all"], ("balanced_mse", "ccc", "sera")):
+        notes.insert(0, further)
     if any(notes):
         text = " ".join(filter(None, notes))
         console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -69,7 +70,7 @@ tune_app = typer.Typer(
 
 
 @with_options(
-    f"data {INPUTS} methods seeds budget tune out network interval",
+    f"data {INPUTS} methods seeds budget tune out network interval metrics",
     *(DATA, READING, SPLIT, ROWS, SWEEP, HARDWARE),
     owner=UserDataOptions,
     methods={
@@ -86,7 +87,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Train methods on the same splits and seeds of your data, and report which one helps."""
-    run_sweep_request(sweep_request(data, out, values), as_json)
+    run_sweep_request(sweep_request(data, out, values), as_json, values["metrics"])
 
 
 @with_options(
@@ -250,8 +251,13 @@ def _describe_errors(result: dict[str, Any]) -> str:
     )
 
 
-def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
-    """Train the runs of a request, and print the summary as tables, or as JSON if ``as_json``."""
+def run_sweep_request(
+    request: SweepRequest, as_json: bool, metrics: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Train the runs of a request, and print the summary as tables, or as JSON if ``as_json``.
+
+    ``metrics`` are those of the tables, see :func:`print_summary`.
+    """
     from rich.console import Console
 
     from ranksim.api.comparison import run_comparison
@@ -261,7 +267,7 @@ def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
 
     console = Console(stderr=as_json)
     results = run_comparison(request, console).results
-    print_summary(results, console)
+    print_summary(results, console, metrics)
     written = {"Results": request.out / RESULTS, "Page": request.out / PAGE}
     for title, path in written.items():
         if path.is_file():
@@ -334,11 +340,14 @@ def _add_benchmark(benchmark: str, text: str, data_options: str) -> None:
     owner = SPEC_TYPES[benchmark]
 
     @bench_app.command(benchmark, help=text)
-    @with_options("methods seeds budget out interval", *bench_panels, owner=owner, **changes)
+    @with_options(
+        "methods seeds budget out interval metrics", *bench_panels, owner=owner, **changes
+    )
     def bench_command(
         values: Values, *, out: Out = Path("runs", benchmark), as_json: AsJson = False
     ) -> None:
-        run_sweep_request(sweep_request(benchmark, out, values, user_data=False), as_json)
+        request = sweep_request(benchmark, out, values, user_data=False)
+        run_sweep_request(request, as_json, values["metrics"])
 
     @tune_app.command(benchmark, help=text)
     @with_options(

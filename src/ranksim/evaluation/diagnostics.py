@@ -15,12 +15,14 @@ from ranksim.evaluation.views import ViewCounts
 from ranksim.exceptions import require_optional
 from ranksim.functional.similarity import normalize_rows, rank, round_to_grid
 from ranksim.imbalance import LabelBins
-from ranksim.metrics import SHOT_NAMES
+from ranksim.metrics import SHOT_NAMES, imbalanced_scores
 from ranksim.training.data_loader import DisplaySamples, select_display_samples
+from ranksim.training.loss_parts import fit_sera_relevance
 
 Diagnostics = dict[str, Any]
 MAX_AXIS_BINS = 200
 MAX_DISTANCES, NUM_DRAWS = 10, 100
+MAX_RELEVANCE = 10_000  # training labels that the relevance of SERA is fitted to
 _MIN_SAMPLES, _PERPLEXITY = 10, 30.0  # t-SNE of fewer samples is meaningless
 _INITIAL_STD = 1e-4
 
@@ -81,6 +83,20 @@ def diagnose_run(
         diagnostics["projection"] = projection
     rounded: dict[str, Diagnostics | None] = round_for_json(diagnostics)
     return rounded
+
+
+def score_imbalance(
+    benchmark: Benchmark[Any], labels: np.ndarray, preds: np.ndarray
+) -> dict[str, float | None]:
+    """Return the scores of :func:`ranksim.metrics.imbalanced_scores` of labels and preds ``(N,)``.
+
+    The bins are those of the shot regions. The relevance of SERA follows the training labels; more
+    than 10,000 are replaced by that many order statistics, as the fit would take seconds.
+    """
+    train = np.sort(benchmark.train.labels.astype(np.float64))
+    if len(train) > MAX_RELEVANCE:
+        train = train[np.linspace(0, len(train) - 1, MAX_RELEVANCE).round().astype(np.int64)]
+    return imbalanced_scores(preds, labels, benchmark.bins, fit_sera_relevance(train, []))
 
 
 def error_by_bin(bins: LabelBins, labels: np.ndarray, preds: np.ndarray) -> Diagnostics:

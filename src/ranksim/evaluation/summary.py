@@ -57,7 +57,9 @@ def summarize(
             "seeds": sorted(by_seed),
             **({"fitted_once": True} if is_fitted_once(by_seed) else {}),
             "failed": len(failed_runs(records, {"method": key})),
-            "test": _each_score(regions, partial(_summarize_score, results, "test")),
+            "test": _add_further_scores(
+                _each_score(regions, partial(_summarize_score, results, "test")), results
+            ),
             "val": _each_score(regions, partial(_summarize_score, results, "val")),
             "seconds_median": _median([result["seconds"] for result in results]),
             "epochs_median": _median([result["epochs"] for result in results]),
@@ -293,6 +295,16 @@ def _each_score(regions: Sequence[str], score: Callable[[str, str], dict[str, An
     }
 
 
+def _add_further_scores(summary: Scores, results: Sequence[Record]) -> Scores:
+    """Add the test scores that only some runs have, such as ``ccc``, of all of these."""
+    for region, scores in summary.items():
+        names = (name for result in results for name in result["metrics"]["test"][region])
+        for name in dict.fromkeys(names):
+            if name not in scores:
+                scores[name] = _summarize_score(results, "test", region, name)
+    return summary
+
+
 def _summarize_score(results: Sequence[Record], part: str, region: str, metric: str) -> Record:
     """Return the mean, standard deviation and number of values of one score over runs."""
     return _summarize_values([v for v in _values(results, part, region, metric) if v is not None])
@@ -307,7 +319,7 @@ def _summarize_values(values: Sequence[float]) -> Record:
 
 
 def _values(results: Sequence[Record], part: str, region: str, metric: str) -> list[float | None]:
-    return [result["metrics"][part][region][metric] for result in results]
+    return [result["metrics"][part][region].get(metric) for result in results]
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -34,7 +34,12 @@ from ranksim.data.data_report import PART_TITLES
 from ranksim.data.splitting import PARTS
 from ranksim.data.target_transform import TargetTransform
 from ranksim.datasets.base import Benchmark
-from ranksim.evaluation.diagnostics import diagnose_run, label_axis, round_for_json
+from ranksim.evaluation.diagnostics import (
+    diagnose_run,
+    label_axis,
+    round_for_json,
+    score_imbalance,
+)
 from ranksim.evaluation.predictions import (
     CALIBRATION,
     PREDICTIONS,
@@ -378,8 +383,10 @@ def _train_and_record(
             )
         if keep_validation and outcome.val_preds is not None:
             write_arrays(run.folder / VALIDATION, {"preds": outcome.val_preds})
+        labels = benchmark.test.labels[outcome.sample_index]
+        overall = outcome.test["all"] | score_imbalance(benchmark, labels, outcome.preds)
         result = {
-            "metrics": {"val": outcome.val, "test": outcome.test},
+            "metrics": {"val": outcome.val, "test": outcome.test | {"all": overall}},
             "epochs": outcome.epochs,
             "best_epoch": outcome.best_epoch,
             "steps": outcome.steps,

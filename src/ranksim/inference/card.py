@@ -12,7 +12,8 @@ import numpy as np
 
 from ranksim._utils.formatting import METRIC_TITLES, choose_digits, format_percent
 from ranksim.data.data_report import format_data_report
-from ranksim.evaluation.views import explain_test_set, title_of_all
+from ranksim.evaluation.region_table import list_region_rows
+from ranksim.evaluation.views import explain_test_set
 from ranksim.exceptions import require_optional
 from ranksim.inference.held_out import describe_scores, list_member_scores
 from ranksim.inference.saved_model import density_from_dict
@@ -57,7 +58,9 @@ def model_card(
         lowest=_number(regions.bins.edges[0]),
         highest=_number(regions.bins.edges[-1]),
         titles=[METRIC_TITLES[metric][0] for metric in metric_names],
-        scores=list(_score_rows(metrics["test"], metric_names, config.get("test_set"))),
+        scores=list(
+            list_region_rows(metrics["test"], metric_names, config.get("test_set"), _table_code)
+        ),
         about_mean=explain_test_set(config.get("test_set")),
         members=list(_member_rows(metrics, metric_names)),
         about_scores=describe_scores(config),
@@ -121,6 +124,11 @@ def _code(text: str) -> str:
     return f"`{' '.join(text.replace('`', chr(39)).split())}`"
 
 
+def _table_code(text: str) -> str:
+    """Format text as a Markdown code span in a table cell."""
+    return _code(text).replace("|", "\\|")
+
+
 def _number(edge: float) -> str:
     """Format a bin edge with six significant digits."""
     return f"{float(str(np.float32(edge))):.6g}"
@@ -147,28 +155,12 @@ def _label_ranges(regions: ShotRegions, selected: np.ndarray) -> str:
     return ", ".join(ranges[:_MAX_RANGES]) + (f" and {n_more} more ranges" if n_more > 0 else "")
 
 
-def _score_rows(
-    scores: Mapping[str, Any], metrics: Sequence[str], test_set: str | None
-) -> Iterator[tuple[str, ...]]:
-    """Yield table rows of the scores: region, number of samples, and metrics."""
-    digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in metrics}
-    for region, values in scores.items():
-        if values["n"] and (region != "seen" or scores["zero"]["n"]):
-            title = region if region in REGION_NAMES else _code(region).replace("|", "\\|")
-            title = title_of_all(test_set) if region == "all" else title
-            cells = (
-                "–" if values[metric] is None else f"{values[metric]:.{digits[metric]}f}"
-                for metric in metrics
-            )
-            yield title, f"{values['n']:,}", *cells
-
-
 def _coverage_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield table rows of the intervals: coverage and mean width by predicted and true region."""
     scores = metrics["coverage"]["ways"]["region"] if "coverage" in metrics else {"predicted": {}}
     for region, cell in scores["predicted"].items():
         true = scores["true"].get(region)
-        title = region if region in REGION_NAMES else _code(region).replace("|", "\\|")
+        title = region if region in REGION_NAMES else _table_code(region)
         width = "infinite" if cell["width"] is None else f"{cell['width']:.4g}"
         shares = (
             "–" if each is None else format_percent(each["coverage"], "", 1)

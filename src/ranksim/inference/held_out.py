@@ -18,7 +18,7 @@ from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
 from ranksim.exceptions import DataError
 from ranksim.experiments.run import VALIDATION, Run
 from ranksim.inference.prediction import error_intervals
-from ranksim.metrics import ShotRegions
+from ranksim.metrics import ShotRegions, imbalanced_scores
 from ranksim.metrics.scores import Scores
 from ranksim.training.task_loading import find_positions, load_benchmark, load_folds, load_plan
 
@@ -47,7 +47,9 @@ class HeldOutPredictions:
     def score(self, preds: Floats) -> dict[str, Scores]:
         """Return the scores of predictions ``(N,)`` by region."""
         values = torch.from_numpy(np.ascontiguousarray(preds)), torch.from_numpy(self.labels)
-        return self.regions.scores(*values, gmean_epsilon=self.gmean_epsilon)
+        scores = self.regions.scores(*values, gmean_epsilon=self.gmean_epsilon)
+        scores["all"] |= imbalanced_scores(preds, self.labels, self.regions.bins)
+        return scores
 
     def score_mean(self) -> dict[str, Scores]:
         """Return the scores of the mean prediction by region."""

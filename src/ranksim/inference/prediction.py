@@ -37,7 +37,13 @@ from ranksim.inference.saved_model import (
     load_model,
 )
 from ranksim.inference.seen_samples import are_held_out, count_parts
-from ranksim.metrics import SHOT_NAMES, detection_scores, regression_scores
+from ranksim.metrics import (
+    SHOT_NAMES,
+    ShotRegions,
+    detection_scores,
+    imbalanced_scores,
+    regression_scores,
+)
 from ranksim.metrics.shot_regions import extend_regions
 from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.hardware import check_trainer_config
@@ -202,7 +208,7 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
     sample_parts = _read_sample_parts(table, model, training)
     parts = [part for part, is_used in zip(sample_parts, known, strict=True) if is_used]
     preds, labels = read_labels(table, prediction)[known], labels[known]
-    masks = extend_regions(density_from_dict(density), labels).masks(labels)
+    regions = extend_regions(density_from_dict(density), labels)
     ends = _read_ends(table, known)
     result = {
         "format": 1,
@@ -217,8 +223,8 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
         },
         **origin,
         "density": density,
-        **_score_parts(preds, labels, masks, parts, model),
-        **_score_intervals(preds, labels, masks, parts, model, ends),
+        **_score_parts(preds, labels, regions, parts, model),
+        **_score_intervals(preds, labels, regions.masks(labels), parts, model, ends),
         **collect_provenance(),
     }
     if rare is not None:
@@ -262,7 +268,7 @@ def evaluate_predictions(model: Model, predictions: Predictions) -> dict[str, An
     all_parts = predictions.origin.get("part", [""] * len(predictions))
     parts = [part for part, is_used in zip(all_parts, known, strict=True) if is_used]
     preds, labels = predictions.preds[known], labels[known]
-    masks = extend_regions(model.regions, labels).masks(labels)
+    regions = extend_regions(model.regions, labels)
     ends = None
     if predictions.lower is not None and predictions.upper is not None:
         ends = predictions.lower[known], predictions.upper[known]
@@ -270,8 +276,8 @@ def evaluate_predictions(model: Model, predictions: Predictions) -> dict[str, An
         "samples": len(labels),
         "without_label": int((~known).sum()),
         "parts": count_parts(parts),
-        **_score_parts(preds, labels, masks, parts, model),
-        **_score_intervals(preds, labels, masks, parts, model, ends),
+        **_score_parts(preds, labels, regions, parts, model),
+        **_score_intervals(preds, labels, regions.masks(labels), parts, model, ends),
     }
 
 
@@ -321,33 +327,35 @@ def _list_missing_targets(request: ScoreRequest, model: Model | None) -> tuple[f
 def _score_parts(
     preds: NDArray[np.float64],
     labels: NDArray[np.float64],
-    masks: Mapping[str, NDArray[np.bool_]],
+    regions: ShotRegions,
     parts: Sequence[Any],
     model: Model | None,
 ) -> dict[str, Any]:
     """Return the scores of all samples, and of the held-out ones if there are others."""
     held_out, test_set = are_held_out(parts), find_test_set(parts, model)
     everything = np.ones(len(labels), dtype=np.bool_)
-    scores = _score(preds, labels, masks, everything)
+    scores = _score(preds, labels, regions, everything)
     if held_out.all():
         return {"held_out": None, **scores, "test_set": test_set}
-    chosen = _score(preds, labels, masks, held_out) | {"test_set": test_set}
+    chosen = _score(preds, labels, regions, held_out) | {"test_set": test_set}
     return {"held_out": chosen, **scores, "test_set": FILE}
 
 
 def _score(
     preds: NDArray[np.float64],
     labels: NDArray[np.float64],
-    masks: Mapping[str, NDArray[np.bool_]],
+    regions: ShotRegions,
     selected: NDArray[np.bool_],
 ) -> dict[str, Any]:
     """Return the scores and intervals of the selected samples by region."""
-    chosen = {name: mask & selected for name, mask in masks.items()}
+    chosen = {name: mask & selected for name, mask in regions.masks(labels).items()}
+    scores = {
+        name: regression_scores(torch.from_numpy(preds[mask]), torch.from_numpy(labels[mask]))
+        for name, mask in chosen.items()
+    }
+    scores["all"] |= imbalanced_scores(preds[selected], labels[selected], regions.bins)
     return {
-        "test": {
-            name: regression_scores(torch.from_numpy(preds[mask]), torch.from_numpy(labels[mask]))
-            for name, mask in chosen.items()
-        },
+        "test": scores,
         "intervals": {
             name: error_intervals(preds[mask] - labels[mask]) for name, mask in chosen.items()
         },

@@ -14,6 +14,7 @@ from ranksim.metrics.imbalanced import (
     balanced_errors,
     concordance,
     detection_scores,
+    imbalanced_scores,
     sera,
     sera_curve,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "crps_laplace",
     "crps_samples",
     "detection_scores",
+    "imbalanced_scores",
     "interval_score",
     "pinball_loss",
     "regression_scores",

@@ -125,6 +125,43 @@ def sera(
     return float(_evaluate(relevance, target) @ (preds - target) ** 2)
 
 
+def imbalanced_scores(
+    preds: ArrayLike,
+    target: ArrayLike,
+    bins: LabelBins,
+    relevance: Callable[[Floats], Floats] | None = None,
+) -> dict[str, float | None]:
+    """Return the scores of all samples in which rare labels count more than in plain means.
+
+    Args:
+        preds: predictions ``(N,)``.
+        target: labels ``(N,)``.
+        bins: of the labels, for the balanced errors.
+        relevance: φ of labels, as of :func:`sera`.
+
+    Returns:
+        ``balanced_mae`` and ``balanced_mse`` of :func:`balanced_errors`, ``ccc`` of
+        :func:`concordance`, and with a ``relevance`` ``sera``, the area per sample. None without
+        samples.
+
+    Raises:
+        TypeError: the values are not real numbers, or ``bins`` has another type.
+        ValueError: shapes differ, or a value is not finite.
+
+    Example:
+        >>> ages = LabelBins.uniform(0, 100, 10)
+        >>> imbalanced_scores([22, 24, 25, 60], [21, 23, 24, 80], ages)["balanced_mae"]
+        10.5
+    """
+    errors = balanced_errors(preds, target, bins)
+    scores = {f"balanced_{name}": errors[name] for name in ("mae", "mse")}
+    scores["ccc"] = concordance(preds, target)
+    if relevance is not None:
+        area = sera(preds, target, relevance)
+        scores["sera"] = None if area is None else area / np.size(target)
+    return scores
+
+
 def sera_curve(
     preds: ArrayLike, target: ArrayLike, relevance: Callable[[Floats], Floats]
 ) -> tuple[Floats, Floats]:

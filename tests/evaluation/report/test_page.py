@@ -112,6 +112,10 @@ def test_page_names_file_date_groups_and_test_set(pages):
     heads = page.tables["mse"][0]
     assert "all, balanced" in heads[1]["text"]
     assert heads[1]["data-region"] == "all"
+    assert [each["data-region"] for each in heads if "data-region" in each][-1] == "balanced"
+    assert heads[-1]["text"].startswith("balanced bins")
+    assert any("Balanced bins: each label bin with test" in text for text in page.texts["p"])
+    assert [each.get("data-region") for each in page.tables["ccc"][0]][1:] == ["all"]
     assert content["largest_errors"]["methods"] == ["inv", "vanilla"]
     assert "line of scores.csv" in head(page, "largest")
     assert any("all, balanced: the test set is balanced" in text for text in page.texts["p"])

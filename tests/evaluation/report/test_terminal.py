@@ -59,9 +59,9 @@ def make_compared(factors, seeds=3, has_intervals=True):
     return content | {"baseline": "vanilla", "conclusion": conclusion}
 
 
-def printed(content, width=80):
+def printed(content, width=80, metrics=()):
     console = Console(width=width, record=True, file=io.StringIO())
-    print_summary(content, console)
+    print_summary(content, console, metrics)
     text = console.export_text().replace("\u202f%", "%")
     assert max(map(len, text.splitlines())) <= width
     return text
@@ -212,6 +212,47 @@ def test_heading_says_how_the_test_set_was_chosen():
         assert "the test set" in text
     old = printed(content | {"benchmark": "table"})
     assert next(line for line in old.splitlines() if "method" in line).split()[1] == "all"
+
+
+def make_balanced(methods=("vanilla", "inv"), *, without=()):
+    """Runs of two methods with the mean over label bins, and without it of an earlier version."""
+    runs = [make_record(method, seed, 1.0) for method in methods for seed in range(2)]
+    for k, run in enumerate(runs):
+        if run["identity"]["method"] not in without:
+            run["result"]["metrics"]["test"]["all"] |= {"balanced_mse": 7.0 + k, "ccc": 0.25 * k}
+    return make_content(runs)
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_mean_over_label_bins_is_a_column_of_its_metric(count):
+    methods = ("vanilla", "inv", *(f"inv+{name}" for name in "abcdef"))[:count]
+    content = make_balanced(methods)
+    text = printed(content)
+    first, second = text.split("Pearson")[:2]
+    assert "bins" in first.split("test samples")[0]
+    assert "7.500" in next(line for line in first.splitlines() if line.split()[:1] == ["vanilla"])
+    note = "balanced bins: each label bin with test samples counts the same."
+    assert note in " ".join(first.split())
+    assert "bins" not in second
+
+
+def test_rows_of_earlier_versions_have_no_mean_over_label_bins():
+    text = printed(make_balanced(without=("vanilla",)))
+    rows = {line.split()[0]: line for line in text.split("Pearson")[0].splitlines() if line.split()}
+    assert "9.500" in rows["inv"]
+    assert rows["vanilla"].count(".") == rows["inv"].count(".") - 1
+    assert "bins" not in printed(make_balanced(without=("vanilla", "inv")))
+
+
+def test_chosen_metrics_have_tables():
+    text = printed(make_balanced(without=("inv",)), metrics=("ccc", "mae", "crps"))
+    assert "CCC, higher is better" in text
+    assert "MAE, lower is better" in text
+    assert "Pearson" not in text
+    assert "No method here has CRPS." in text
+    table = text.split("MAE, lower")[0]
+    assert "0.125" in table
+    assert "no data" in next(line for line in table.splitlines() if line.split()[:1] == ["inv"])
 
 
 def test_conclusions_of_earlier_versions_are_printed():

@@ -22,6 +22,12 @@ from ranksim._utils.formatting import (
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
 from ranksim.evaluation.largest_errors import describe_units
 from ranksim.evaluation.record import run_name
+from ranksim.evaluation.region_table import (
+    ABOUT_BALANCED,
+    BALANCED_TITLE,
+    find_balanced,
+    list_region_rows,
+)
 from ranksim.evaluation.summary import describe_failure, failed_runs, share_of_failed, unique_rows
 from ranksim.evaluation.views import (
     VIEW_TITLES,
@@ -39,6 +45,8 @@ _LONG_WORD = 8  # characters; longer words of a column title may be broken
 _NAME_WIDTH = 20  # characters of a line below a method's name
 _MAX_BLOCKS = 6  # methods with several lines each
 _ERRORS = ("mse", "mae", "gm")  # metrics whose change is given in percent
+_HIGHER = ("pearson", "spearman", "ccc")  # metrics of which higher values are better
+_NO_EFFECT = {"mean": None, "relative": None, "ci_seeds": None, "better": 0, "n": 0}
 _BETTER, _WORSE = "*", "!"  # marks of sure changes
 _LEGEND = (
     f"{_BETTER} surely better, {_WORSE} surely worse: at 95\u202f%, corrected for the number of "
@@ -47,13 +55,18 @@ _LEGEND = (
 _STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left"}
 
 
-def print_summary(results: Record, console: Console) -> None:
+def print_summary(results: Record, console: Console, metrics: Sequence[str] = ()) -> None:
     """Print one table per metric: mean scores, published scores and the change by RankSim.
 
-    More than six methods have one line each; details are in ``results.json``.
+    More than six methods have one line each; details are in ``results.json``. ``metrics`` are by
+    default the headline of the results.
     """
-    for metric in results["headline"]:
-        console.print(_table_of_scores(results, metric))
+    scored = {name for row in results["summary"] for name in row["test"]["all"]}
+    for metric in metrics or results["headline"]:
+        if metric in scored:
+            console.print(_table_of_scores(results, metric))
+        else:  # crps without a method that predicts distributions, or older runs
+            console.print(f"\nNo method here has {METRIC_TITLES[metric][0]}.", highlight=False)
     if len(results["summary"]) > _MAX_BLOCKS and results["pairs"]["pairs"]:
         console.print(_describe_pairs(results), highlight=False)
     for run in results["runs"]:
@@ -99,18 +112,12 @@ def print_scores(
 
     ``test_set`` is how its test samples were chosen (see :class:`Benchmark`), if it is known.
     """
-    regions = [region for region in scores if scores[region]["n"]]
-    if "zero" not in regions:  # then "seen" equals "all"
-        regions.remove("seen")
     table = Table(title=f"\n{title}", **_STYLE)
     table.add_column("region", no_wrap=True)
     for column in ("samples", *(METRIC_TITLES[metric][0] for metric in metrics)):
         table.add_column(column, justify="right")
-    digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in metrics}
-    for region in regions:
-        values = (_format(scores[region][metric], digits[metric]) for metric in metrics)
-        heading = title_of_all(test_set) if region == "all" else escape(region)
-        table.add_row(heading, f"{scores[region]['n']:,}", *values)
+    for cells in list_region_rows(scores, metrics, test_set, escape):
+        table.add_row(*cells)
     console.print(table)
     if test_set:
         console.print(explain_test_set(test_set), highlight=False, soft_wrap=True)
@@ -189,6 +196,9 @@ def _table_of_scores(results: Record, metric: str) -> Table:
     ]
     if "zero" not in regions:  # then "seen" equals "all"
         regions = [region for region in regions if region != "seen"]
+    columns = [(region, metric) for region in regions]
+    if any(find_balanced(row["test"], [metric]) for row in summary):
+        columns.insert(1, ("all", f"balanced_{metric}"))
     published = [(row["published"] or {}).get(metric, {}).get("all") for row in summary]
     has_published = any(figure is not None for figure in published)
     has_pairs = any(row.get("vs_without_ranksim") for row in summary)
@@ -196,24 +206,35 @@ def _table_of_scores(results: Record, metric: str) -> Table:
     has_ensembles = any(score is not None for score in ensembles)
     extra = [*["publ."] * has_published, *["mean of seeds"] * has_ensembles]
     extra = [*extra, *["RankSim", "better"] * has_pairs] if is_long else []
-    direction, test_set = "higher" if metric == "pearson" else "lower", find_test_set(results)
+    direction, test_set = "higher" if metric in _HIGHER else "lower", find_test_set(results)
     title = f"{METRIC_TITLES[metric][0]}, {direction} is better: {_describe_data(results)}"
     is_first = metric == results["headline"][0]
-    notes = (explain_test_set(test_set) * is_first, results.get("published_note"))
-    headings = [title_of_all(test_set) if region == "all" else region for region in regions]
+    is_balanced = len(columns) > len(regions)
+    notes = (
+        *(explain_test_set(test_set) * is_first, ABOUT_BALANCED * (is_first and is_balanced)),
+        results.get("published_note"),
+    )
+    overall = title_of_all(test_set)
+    headings = [
+        BALANCED_TITLE if name != metric else overall if region == "all" else region
+        for region, name in columns
+    ]
     caption = " ".join(filter(None, notes)) or None
     table = _make_table(title, caption, [*headings, *extra], 17)
-    counts = [summary[0]["test"][region]["n"]["mean"] for region in regions]
+    counts = [
+        summary[0]["test"][region]["n"]["mean"] if name == metric else None
+        for region, name in columns
+    ]
     table.add_row("  test samples", *(_format(n, 0, "") for n in counts), style="dim")
     table.add_section()
-    digits = choose_digits(metric, [row["test"]["all"][metric]["mean"] for row in summary])
+    digits = choose_digits(metric, [_read_score(row, ("all", metric))["mean"] for row in summary])
     for row, figure, score in zip(summary, published, ensembles, strict=True):
         failure = _describe_failed_runs(results, row)
         if not is_long:
-            _add_block(table, row, metric, digits, regions, failure)
+            _add_block(table, row, metric, digits, columns, failure)
             continue
         missing = "failed" if failure and not row["seeds"] else "–"
-        means = (_format(row["test"][r][metric]["mean"], digits, missing) for r in regions)
+        means = (_format(_read_score(row, column)["mean"], digits, missing) for column in columns)
         printed = [f"[dim]{_format(figure, digits, '')}[/]"] * has_published
         printed += [_format(score, digits, "")] * has_ensembles
         effect = _format_effect(row, metric, digits) if has_pairs else ()
@@ -241,11 +262,11 @@ def _add_block(
     row: Record,
     metric: str,
     digits: int,
-    regions: Sequence[str],
+    columns: Sequence[tuple[str, str]],
     failure: Sequence[str],
 ) -> None:
     """Add the lines of one method: mean, deviation, published scores and change by RankSim."""
-    scores = [row["test"][region][metric] for region in regions]
+    scores = [_read_score(row, column) for column in columns]
     missing = "no data" if row["seeds"] else "failed" if failure else "–"
     means = (f"[bold]{_format(score['mean'], digits, missing)}[/]" for score in scores)
     table.add_row(f"[bold]{row['method']}[/]", *means)
@@ -254,18 +275,21 @@ def _add_block(
         table.add_row("  without a seed")
     else:
         table.add_row(f"  ± over {format_count(len(row['seeds']), 'seed')}", *deviations)
-    if ensemble := row.get("ensemble"):
-        averaged = (_format(ensemble[region][metric], digits) for region in regions)
+    if (ensemble := row.get("ensemble")) and metric in ensemble["all"]:
+        averaged = (_format(ensemble[region].get(name), digits, "") for region, name in columns)
         table.add_row("  mean of seeds", *averaged)
     for line in failure:
         table.add_row(line)
     if row["published"]:
         figures = row["published"].get(metric, {})
-        printed = (_format(figures.get(region), digits, "") for region in regions)
+        printed = (
+            _format(figures.get(region) if name == metric else None, digits, "")
+            for region, name in columns
+        )
         table.add_row("  published", *printed, style="dim")
     comparison = row.get("vs_without_ranksim")
-    if comparison and comparison["seeds"]:
-        effects = [comparison["test"][region][metric] for region in regions]
+    if comparison and comparison["seeds"] and metric in comparison["test"]["all"]:
+        effects = [comparison["test"][region].get(name, _NO_EFFECT) for region, name in columns]
         lines = {"  by RankSim": [effect["mean"] for effect in effects]}
         if metric in _ERRORS:
             lines["  in percent"] = [effect["relative"] for effect in effects]
@@ -279,9 +303,16 @@ def _add_block(
             )
             table.add_row(label, *changes)
         if len(comparison["seeds"]) >= MIN_SEEDS:
-            improved = (f"{effect['better']} of {effect['n']}" for effect in effects)
+            improved = (f"{e['better']} of {e['n']}" if e["n"] else "" for e in effects)
             table.add_row("  seeds better", *improved)
     table.add_section()
+
+
+def _read_score(row: Record, column: tuple[str, str]) -> Record:
+    """Return the summary of a score in a region; without a mean where a row has none."""
+    region, name = column
+    score: Record = row["test"][region].get(name, {"mean": None, "sd": None})
+    return score
 
 
 def _table_of_changes(results: Record, rows: Sequence[Record]) -> Table:
@@ -356,7 +387,7 @@ def _format_relative(effect: Record, value: float | None) -> str:
 def _format_effect(row: Record, metric: str, digits: int) -> tuple[str, str]:
     """Format the change by RankSim over all samples, and the number of seeds it improves."""
     comparison = row.get("vs_without_ranksim")
-    effect = comparison["test"]["all"][metric] if comparison else None
+    effect = comparison["test"]["all"].get(metric) if comparison else None
     if effect is None or effect["mean"] is None:
         return "", ""
     has_seeds = effect["n"] >= MIN_SEEDS

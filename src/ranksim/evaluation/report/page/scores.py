@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import (
+    METRIC_TITLES,
     choose_digits,
     format_count,
     format_percent,
@@ -19,6 +20,7 @@ from ranksim._utils.formatting import (
 from ranksim.evaluation.findings import describe_losses, find_changes, list_scopes
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
 from ranksim.evaluation.largest_errors import describe_units
+from ranksim.evaluation.region_table import ABOUT_BALANCED, BALANCED_TITLE, find_balanced
 from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.page.elements import (
     Bar,
@@ -29,7 +31,6 @@ from ranksim.evaluation.report.page.elements import (
     Section,
     SweepResults,
     format_number,
-    metric_title,
 )
 from ranksim.evaluation.summary import describe_failure, failed_runs, method_key, share_of_failed
 from ranksim.evaluation.views import (
@@ -42,8 +43,9 @@ from ranksim.evaluation.views import (
 )
 
 _MAX_PANELS, _WIDE_PANELS = 6, 4  # regions in the picture; up to four have one-line titles
-_METRICS = ("mse", "mae", "gm", "pearson", "spearman")
-_ERRORS = _METRICS[:3]  # lower is better
+_FURTHER = ("ccc", "sera", "crps", "pinball")  # scores that only some runs and regions have
+_METRICS = ("mse", "mae", "gm", "pearson", "spearman", *_FURTHER)
+_ERRORS = ("mse", "mae", "gm", "sera", "crps", "pinball")  # lower is better
 _EXTREME, _FEW_EFFECTS = 4.0, 4  # times the median change of at least that many rows
 _EDGE = 0.96  # of the axis, where the arrow of a mean outside is drawn
 _OUTLIER = 3.0  # times the median interval: wider ones are cut at the edge of their cell
@@ -198,9 +200,17 @@ def _relative_effect(row: Record, region: str, metric: str) -> Effect | None:
 
 
 def _score_table(sweep: SweepResults, metric: str) -> ScoreTable:
-    regions = sweep.regions
+    """Return the table of a metric, with the mean over label bins if there is one."""
+    regions = [
+        region
+        for region in sweep.regions
+        if metric not in _FURTHER
+        or any(metric in row["test"].get(region, {}) for row in sweep.rows)
+    ]
+    balanced = f"balanced_{metric}"
+    is_balanced = any(find_balanced(row["test"], [metric]) for row in sweep.rows)
     means = [_cell(row, ("test", "all"), metric)["mean"] for row in sweep.rows]
-    digits = choose_digits(metric if metric != "spearman" else "pearson", means)
+    digits = choose_digits(metric, means)
     reach = {region: _cell_reach(sweep, ("test", region), metric) for region in regions}
     figures = [(row.get("published") or {}).get(metric, {}) for row in sweep.rows]
     published = [r for r in regions if any(r in row for row in figures)]
@@ -209,7 +219,10 @@ def _score_table(sweep: SweepResults, metric: str) -> ScoreTable:
             row["method"],
             _describe_row(sweep, row, metric, digits),
             method_key(row) == sweep.baseline,
-            [_score(row, ("test", r), metric, digits, reach[r]) for r in regions],
+            [
+                *(_score(row, ("test", r), metric, digits, reach[r]) for r in regions),
+                *[_score(row, ("test", "all"), balanced, digits, 0.0)] * is_balanced,
+            ],
             [Score(printed.get(r), _format_score(printed.get(r), digits)) for r in published],
             _describe_failed_runs(sweep, row),
         )
@@ -221,8 +234,10 @@ def _score_table(sweep: SweepResults, metric: str) -> ScoreTable:
         counts = [n for n in cells if n is not None]
         heading = title_of_all(sweep.test_set) if region == "all" else region
         columns.append((region, f"{counts[0]:,.0f}" if counts else "", heading))
+    columns += [("balanced", "", BALANCED_TITLE)] * is_balanced
     direction = "lower" if metric in _ERRORS else "higher"
-    return ScoreTable(metric, metric_title(metric), direction, columns, published, rows)
+    title = METRIC_TITLES[metric][0]
+    return ScoreTable(metric, title, direction, columns, published, rows)
 
 
 def views_table(sweep: SweepResults) -> ScoreTable | None:
@@ -376,6 +391,8 @@ def _explain_table(sweep: SweepResults) -> str:
         sentences.append(_MARKS)
     if sweep.test_set is not None:
         sentences.append(explain_test_set(sweep.test_set))
+    if any(find_balanced(row["test"], [sweep.error]) for row in sweep.rows):
+        sentences.append(f"{ABOUT_BALANCED[0].upper()}{ABOUT_BALANCED[1:]}")
     if note := sweep.content.get("published_note"):
         sentences.append(f"{note[0].upper()}{note[1:]}.")
     return " ".join(sentences)
@@ -407,7 +424,7 @@ def _describe_row(sweep: SweepResults, row: Record, metric: str, digits: int) ->
         scores = [
             f"{_format_score(ensemble[region][metric], digits)} in {title}"
             for region, title in (("all", title_of_all(sweep.test_set)), ("few", "few"))
-            if region in ensemble and ensemble[region][metric] is not None
+            if region in ensemble and ensemble[region].get(metric) is not None
         ]
         notes += [f"mean of seeds: {join_names(scores)}"] if scores else []
     return ", ".join(notes)
