@@ -23,7 +23,9 @@ from ranksim.data.spec import (
     option,
 )
 from ranksim.exceptions import UsageError
+from ranksim.experiments.sweep_settings import SweepSettings
 from ranksim.training.limits import TrainingLimits
+from ranksim.training.method import parse_method
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers import faces
 
@@ -216,3 +218,22 @@ def test_owner_and_changes_decide_help_and_default():
         ({"size": 1, "words": (), "balanced": True, "jobs": 4}, 3),
         ({"size": 5, "words": ("a", "b"), "balanced": False, "jobs": 4}, 7),
     ]
+
+
+@pytest.mark.parametrize("preset", ["frozen", "finetuned"])
+@pytest.mark.parametrize("command", ["compare", "tune data --method vanilla"])
+def test_presets_of_user_data(command, preset, run_command, requests, table):
+    run_command(
+        *(*command.split(), table, "--image", "file", "--target", "years", "--preset", preset),
+        *("--encoder", "owner/model", "--image-size", "16"),
+    )
+    (request,) = requests
+    method = parse_method("vanilla", "inverse")
+    recipe = SweepSettings.from_request(request).recipe(method)
+    assert (request.preset, recipe.frozen) == (preset, preset == "frozen")
+    assert (recipe.encoder, recipe.image_size) == ("owner/model", 16)
+
+
+def test_presets_that_the_data_does_not_have(check_error, table):
+    words = "compare", table, "--target", "years", "--preset", "frozen"
+    check_error(words, 2, "table has no preset 'frozen': choose from small.")

@@ -159,8 +159,10 @@ def test_two_stage_image_model_has_the_scores_of_its_run(fitted, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("frozen", [True, False])
-def test_only_trained_encoder_weights_are_saved(frozen, tmp_path):
+@pytest.mark.parametrize(
+    "changes", [("frozen=true",), ("frozen=false",), ("frozen=false", "tuned_layers=1")]
+)
+def test_only_trained_encoder_weights_are_saved(changes, tmp_path):
     data = user_data.write_sentences(tmp_path)
     request = make_request(
         data,
@@ -168,14 +170,16 @@ def test_only_trained_encoder_weights_are_saved(frozen, tmp_path):
         options=user_data.OPTIONS["sentences"],
         seeds="0,",
         encoder=save_bert(tmp_path / "bert"),
-        changes=("hidden=8", f"frozen={str(frozen).lower()}"),
+        changes=("hidden=8", *changes),
         max_steps=3,
     )
     fit_model(FitRequest(request, "vanilla", 0))
     with pytest.raises(UsageError, match=r"bert@[0-9a-f]{16}"):
         load_model(tmp_path / "m").predict(str(data))
     model = load_model(tmp_path / "m", encoder=tmp_path / "bert")
-    assert any("embeddings" in name for name in model.weights) == (not frozen)
+    assert any("embeddings" in name for name in model.weights) == (changes == ("frozen=false",))
+    assert any("layer.1." in name for name in model.weights) == (changes == ("frozen=false",))
+    assert any("layer.0." in name for name in model.weights) == (changes != ("frozen=true",))
     expected = model.metrics["test"]["all"]["mae"]
     assert compute_test_mae(model, data) == pytest.approx(expected, rel=1e-5)
 

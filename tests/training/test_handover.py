@@ -17,6 +17,11 @@ from tests.helpers import user_data
 from tests.helpers.language import save_bert
 from tests.helpers.requests import make_request
 
+SENTENCES = {
+    "frozen sentences": {"frozen": True},
+    "tuned sentences": {"frozen": False},
+    "partly tuned sentences": {"frozen": False, "tuned_layers": 1, "head_layers": 1},
+}
 BENCHMARKS = {
     "sts-b-dir": {"split": "borealis", "regions_from": "published"},
     "sentiment-dir": {"domains": ("tweets",)},
@@ -91,7 +96,7 @@ def test_objects_without_arrays(tmp_path):
     assert SharedObject.write(tmp_path / "arrays", {"a": (1, "b")}).load() == {"a": (1, "b")}
 
 
-@pytest.fixture(params=[*user_data.WRITERS, "frozen sentences", "tuned sentences", *BENCHMARKS])
+@pytest.fixture(params=[*user_data.WRITERS, *SENTENCES, *BENCHMARKS])
 def request_and_recipe(request, tmp_path):
     """A request for data of each modality, and a small recipe."""
     kind, changes, settings = request.param, {}, {}
@@ -104,7 +109,7 @@ def request_and_recipe(request, tmp_path):
         name = "sentences" if kind.endswith(" sentences") else kind
         options = user_data.OPTIONS[name]
         if kind.endswith(" sentences"):
-            changes = {"encoder": save_bert(tmp_path / "bert"), "frozen": kind.startswith("frozen")}
+            changes = {"encoder": save_bert(tmp_path / "bert"), **SENTENCES[kind]}
             options = options | {"encoder": "bert"}
         if kind == user_data.PICTURES:
             changes = {"image_size": 16}

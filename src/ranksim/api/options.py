@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ranksim.training.data_source import DataSource
     from ranksim.training.trainer_config import TrainerConfig
 
-PresetName = Literal["small", "paper"]
+PresetName = Literal["small", "paper", "minilm", "minilm-finetuned", "frozen", "finetuned"]
 Values = dict[str, Any]  # options by name, parsed
 _REQUEST = (
     "methods", "seeds", "preset", "changes", "recipe_file", "share_ranksim", "jobs", "engine",
@@ -41,7 +41,8 @@ INPUTS = "target features text image window time"
 DATA = (
     "Data",
     "weights drop_labels protocol skip_broken cache_dir categories embedding keep image_root "
-    "horizon repeated_times skip_missing missing_target strict encoder image_size channels_last",
+    "horizon repeated_times skip_missing missing_target strict preset encoder image_size "
+    "channels_last",
 )
 READING = ("Reading", "decimal thousands missing encoding comment skip_rows")
 SPLIT = (
@@ -167,7 +168,9 @@ class CommandOptions:
     )
     strict: bool = option("Treat warnings about the data as errors.", False)
     preset: PresetName = option(
-        "small: minutes on a CPU. paper: the published settings, for a GPU.", "small"
+        "small: minutes on a CPU. paper: the published settings, for a GPU. minilm, "
+        "minilm-finetuned: a pretrained encoder of texts.",
+        "small",
     )
     cache_dir: Path | None = option(
         "Folder for decoded images. Default: RANKSIM_CACHE, then the user cache."
@@ -202,6 +205,7 @@ class CommandOptions:
 class UserDataOptions:
     """Options for commands on user data that choose the network."""
 
+    preset: PresetName = option("small, frozen or finetuned --encoder.", "small", "WORD")
     encoder: str | None = option(
         "Table: mlp. Texts: bilstm, or a sentence encoder of the hub. Images: resnet18, "
         "resnet34, resnet50, or a vision model of the hub. Series: gru, conv."
@@ -315,14 +319,17 @@ def _make_request(source: DataSource, out: Path, values: Values, command: str) -
     """Build a request for a data source."""
     from ranksim.experiments.sweep_settings import SweepRequest
     from ranksim.training.limits import TrainingLimits
-    from ranksim.training.recipe import recipe_type
+    from ranksim.training.recipe import MINILM_PRESETS, recipe_type
 
-    known = _list_fields(recipe_type(source.spec.benchmark))
+    known = _list_fields(recipe_type(source.spec.benchmark, values.get("preset")))
     network = tuple(
         f"{name}={values[name]}"
         for name in ("encoder", "image_size")
         if values.get(name) is not None and name in known
     )
+    if values.get("encoder") is not None and "encoder" not in known and not source.is_user_data:
+        choices = " or ".join(MINILM_PRESETS)
+        raise UsageError(f"--encoder has no effect without --preset {choices}: add one of them.")
     settings: Values = {"methods": values.get("method", "vanilla"), "changes": ()}
     settings |= {"seeds": f"{values.get('seed', 0)},", **_select(values, _REQUEST)}
     settings = {name: value for name, value in settings.items() if value is not None}

@@ -40,11 +40,11 @@ _AGES = "drop_labels protocol skip_broken cache_dir preset data_dir split_file"
 _BENCHMARKS = {
     "sts-b-dir": (
         "Sentence pairs with a similarity of 0..5 (5,249 / 1,000 / 1,000 pairs).",
-        "drop_labels split preset data_dir regions_from glove",
+        "drop_labels split preset encoder data_dir regions_from glove",
     ),
     "sentiment-dir": (
         "Sentences with a human-rated sentiment in -4..4; strong sentiments are rare.",
-        "drop_labels domains data_dir",
+        "drop_labels domains preset encoder data_dir",
     ),
     "glucose": (
         "Blood glucose 30 minutes ahead (one person, 52,281 readings); low values are rare.",
@@ -175,7 +175,11 @@ def predict(
     *,
     model: Annotated[
         Path,
-        typer.Argument(metavar="MODEL", help="Folder of ranksim fit.", show_default=False),
+        typer.Argument(
+            metavar="MODEL",
+            help="Folder of ranksim fit, or a released model such as ranksim/glucose.",
+            show_default=False,
+        ),
     ],
     data: Data,
     out: Annotated[Path, typer.Option(help="Table for the predictions, .csv or .parquet.")] = Path(
@@ -337,6 +341,8 @@ def _add_benchmark(benchmark: str, text: str, data_options: str) -> None:
         bench_panels.insert(1, NETWORK)
         location = "The --root of ranksim data prepare. Default: RANKSIM_DATA."
         changes = {"preset": {"default": "paper"}, "data_dir": {"help": location}}
+    elif "encoder" in data_options.split():
+        changes = {"encoder": {"help": "Text model of the hub, or a folder, for a minilm preset."}}
     owner = SPEC_TYPES[benchmark]
 
     @bench_app.command(benchmark, help=text)

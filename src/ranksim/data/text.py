@@ -19,8 +19,9 @@ from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.storage import cache_dir, digest_arrays, read_arrays, sha256, write_arrays
 from ranksim.data.batch import BatchDataset, VectorDataset
 from ranksim.data.data_report import DataReport, format_share
+from ranksim.data.features import compute_features, digest_weights
 from ranksim.data.table import Ints
-from ranksim.exceptions import DataError, require_optional
+from ranksim.exceptions import DataError, UsageError, require_optional
 
 TOKENIZER = "nltk.NLTKWordTokenizer"
 GLOVE_840B = "glove.840B.300d.txt"
@@ -31,6 +32,7 @@ _QUANTILE = 0.95  # share of the training texts that are read to their end
 _MAX_CUT = 0.2  # share of cut validation or test texts above which a warning is given
 _MAX_UNKNOWN = 0.2  # share of unknown words above which a warning is given
 _BATCH_SIZE = 64  # for computing features
+_MAX_STATES = 2e9  # bytes of hidden states
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,38 @@ class TokenDataset(BatchDataset):
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
         lengths = self.lengths[:, index]
         return self.tokens[:, index, : int(lengths.max())].long(), lengths
+
+    def length_order(self) -> Tensor:
+        """Return the positions of all samples, shortest text first, to minimize padding."""
+        return self.lengths.amax(dim=0).argsort(stable=True)
+
+
+class StateDataset(BatchDataset):
+    """A data set of hidden states of texts, padded to the longest text of a batch.
+
+    Args:
+        states: of all tokens of all texts, float16 ``(tokens, D)``.
+        lengths: tokens of each text, int64 ``(texts, N)``; the states of the first texts come
+            first.
+        means: of the states of lower layers, float16 ``(texts, N, layers, D)``.
+        labels: float64 ``(N,)``.
+    """
+
+    def __init__(
+        self, states: np.ndarray, lengths: np.ndarray, means: np.ndarray, labels: np.ndarray
+    ) -> None:
+        self.states = torch.from_numpy(states)
+        self.means = torch.from_numpy(means)
+        self.lengths = torch.from_numpy(lengths)
+        self.labels = torch.from_numpy(labels)
+        ends = self.lengths.flatten().cumsum(0).view_as(self.lengths)
+        self.starts = ends - self.lengths
+
+    def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        lengths, starts = self.lengths[:, index], self.starts[:, index]
+        steps = torch.arange(int(lengths.max()))
+        rows = starts.unsqueeze(-1) + torch.minimum(steps, lengths.unsqueeze(-1) - 1)
+        return self.states[rows].float(), lengths, self.means[:, index].float()
 
     def length_order(self) -> Tensor:
         """Return the positions of all samples, shortest text first, to minimize padding."""
@@ -334,30 +368,73 @@ def embed_texts(
     parts: Sequence[TokenDataset], encoder: nn.Module, *, device: torch.device | str = "cpu"
 ) -> list[VectorDataset]:
     """Compute text features ``(N, D)`` with a frozen encoder, or read them from the cache."""
-    weights = digest_arrays(
-        {name: copy_to_numpy(value) for name, value in encoder.state_dict().items()}
-    )
+    weights = digest_weights(encoder)
+    settings = (getattr(encoder, "pair_features", "all"), getattr(encoder, "pooled_layers", "last"))
+    if settings != ("all", "last"):
+        weights = " ".join((weights, *settings))
     datasets = []
     for part in parts:
-        inputs = {"tokens": copy_to_numpy(part.tokens), "lengths": copy_to_numpy(part.lengths)}
-        digest = digest_arrays({weights: np.empty(0), **inputs})
-        path = cache_dir() / "sentences" / f"{digest[:32]}.npz"
+        path = _cache_path(weights, part)
         arrays = read_arrays(path)
         if arrays is None:
-            arrays = {"features": _compute_features(part, encoder, device)}
+            arrays = {"features": compute_features(part, encoder, device)}
             write_arrays(path, arrays)
         datasets.append(VectorDataset(arrays["features"], copy_to_numpy(part.labels)))
     return datasets
 
 
-def _compute_features(
-    part: TokenDataset, encoder: nn.Module, device: torch.device | str
-) -> NDArray[np.float32]:
-    encoder = encoder.to(device).eval()
-    order = part.length_order()
-    features = np.empty((len(order), int(encoder.width)), dtype=np.float32)  # type: ignore[arg-type]
-    with torch.no_grad():
-        for rows in torch.split(order, _BATCH_SIZE) if len(order) else ():
-            inputs = (value.to(device) for value in part.get_inputs(rows))
-            features[copy_to_numpy(rows)] = copy_to_numpy(encoder(*inputs).float())
-    return features
+def compute_states(parts: Sequence[TokenDataset], lower: nn.Module) -> list[StateDataset]:
+    """Compute the hidden states of texts below the layers that are trained, or read the cache.
+
+    Args:
+        parts: tokens of the texts.
+        lower: :class:`ranksim.models.tuned_layers.LowerLayers`.
+
+    Raises:
+        UsageError: the states would take more than 2 GB.
+    """
+    weights = f"{digest_weights(lower)} states and means {lower.position}"
+    datasets = []
+    for part in parts:
+        path = _cache_path(weights, part)
+        arrays = read_arrays(path)
+        if arrays is None:
+            arrays = _compute_states(part, lower)
+            write_arrays(path, arrays)
+        lengths, labels = copy_to_numpy(part.lengths), copy_to_numpy(part.labels)
+        datasets.append(StateDataset(arrays["states"], lengths, arrays["means"], labels))
+    return datasets
+
+
+def _compute_states(part: TokenDataset, lower: nn.Module) -> dict[str, NDArray[np.float16]]:
+    """Return the states of all tokens ``(tokens, D)`` and means ``(texts, N, layers, D)``."""
+    tokens, lengths = part.tokens.flatten(0, 1).long(), part.lengths.flatten()
+    one = torch.ones(1, 1, dtype=torch.long)
+    _, below = lower(one, one[0])
+    _, layers, width = below.shape
+    size = 2 * width * (int(lengths.sum()) + layers * len(tokens))
+    if size > _MAX_STATES:
+        raise UsageError(
+            f"The states of {len(tokens):,} texts below the tuned layers would take "
+            f"{size / 1e9:.1f} GB: lower max_tokens, or set tuned_layers to 0."
+        )
+    states = np.empty((int(lengths.sum()), width), dtype=np.float16)
+    means = np.empty((len(tokens), layers, width), dtype=np.float16)
+    starts = (lengths.cumsum(0) - lengths).tolist()
+    order = lengths.argsort(stable=True)
+    for rows in torch.split(order, _BATCH_SIZE) if len(order) else ():
+        longest = int(lengths[rows].max())
+        outputs = lower(tokens[rows, :longest], lengths[rows])
+        batch, means[copy_to_numpy(rows)] = (copy_to_numpy(each.half()) for each in outputs)
+        for values, row in zip(batch, rows.tolist(), strict=True):
+            length = int(lengths[row])
+            states[starts[row] : starts[row] + length] = values[:length]
+    shape = *part.lengths.shape, layers, width
+    return {"states": states, "means": means.reshape(shape)}
+
+
+def _cache_path(encoder: str, part: TokenDataset) -> Path:
+    """Return the file of what an encoder, given by its digest and settings, computes of texts."""
+    inputs = {"tokens": copy_to_numpy(part.tokens), "lengths": copy_to_numpy(part.lengths)}
+    digest = digest_arrays({encoder: np.empty(0), **inputs})
+    return cache_dir() / "sentences" / f"{digest[:32]}.npz"

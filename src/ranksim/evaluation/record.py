@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from ranksim._utils.storage import read_verified_json
+from ranksim.data.spec import SPEC_TYPES
 from ranksim.exceptions import DataError
 from ranksim.training.parts import unused_fields
 from ranksim.training.recipe import (
     EstimatorRecipe,
     NetworkRecipe,
     Recipe,
+    recipe_type,
     update_old_fields,
 )
 
@@ -203,7 +205,10 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
         technique = identity.get("technique") or {}
         is_external = "predictions_sha256" in identity  # recorded with the recipe of a network
         is_estimator = bool(technique.get("estimator")) and not is_external
+        benchmark = identity["data"].get("benchmark")
         kind: type[Recipe] = EstimatorRecipe if is_estimator else NetworkRecipe
+        if kind is NetworkRecipe and benchmark in SPEC_TYPES:
+            kind = recipe_type(benchmark, identity.get("preset"))
         unused = unused_fields(technique.get("parts", ()), technique.get("weighting", "none"))
         added = {k: v for k, v in kind.optional_fields().items() if k not in unused}
         identity["recipe"] = added | update_old_fields(identity["recipe"])

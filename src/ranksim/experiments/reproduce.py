@@ -289,7 +289,7 @@ def _make_run(
 def _make_recipe(identity: RunIdentity, method: Method) -> tuple[Recipe, list[str]]:
     """Rebuild a recipe; fields missing in the record come from the preset and are also returned."""
     recorded, benchmark = identity["recipe"], identity["data"]["benchmark"]
-    kind: type[Recipe] = recipe_type(benchmark)
+    kind: type[Recipe] = recipe_type(benchmark, identity["preset"])
     if method.technique.estimator:
         kind = EstimatorRecipe
     preset = dataclasses.asdict(load_recipe(benchmark, identity["preset"], method))

@@ -103,7 +103,7 @@ class SweepSettings:
         for name, value in map(parse_change, request.changes):
             if changes.setdefault(name, value) != value:
                 raise UsageError(f"{name} is set to {changes[name]} and to {value}: set it once.")
-        kind = recipe_type(request.benchmark)
+        kind = recipe_type(request.benchmark, request.preset)
         common = preset_table(request.benchmark, request.preset)
         names = {item.name for item in fields(kind)}  # check() refuses others
         common |= {
@@ -169,7 +169,7 @@ class SweepSettings:
     def list_fields(self, method: Method) -> list[str]:
         """Return the recipe fields that a method has and that --set can change."""
         technique = method.technique
-        names = [item.name for item in fields(recipe_type(self.benchmark))]
+        names = [item.name for item in fields(recipe_type(self.benchmark, self.preset))]
         if technique.custom is not None:
             names = [item.name for item in fields(Recipe) if item.name != "monitor"]
         elif technique.estimator:
@@ -187,7 +187,7 @@ class SweepSettings:
         """Return the message that --set changes a field which no method has."""
         if name in OLD_FIELDS and OLD_FIELDS[name] in known:
             return f"Recipe field {name} is now called {OLD_FIELDS[name]}: use that."
-        networks = {item.name for item in fields(recipe_type(self.benchmark))}
+        networks = {item.name for item in fields(recipe_type(self.benchmark, self.preset))}
         if name == THRESHOLD:
             owners = "rows that are resampled with over, under, smoter or smogn"
         elif name == ALPHA:

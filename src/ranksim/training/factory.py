@@ -24,14 +24,17 @@ from ranksim.models import (
     GRUEncoder,
     ImageEncoder,
     MLPEncoder,
+    PrecomputedFeatures,
     Regressor,
     TextEncoder,
 )
+from ranksim.models.tuned_layers import EncoderWithMLP
 from ranksim.training.method import Technique
 from ranksim.training.recipe import (
     ImageRecipe,
     NetworkRecipe,
     Recipe,
+    SentenceRecipe,
     SeriesRecipe,
     TableRecipe,
     TextRecipe,
@@ -209,6 +212,21 @@ def text_network(recipe: TextRecipe, vectors: Tensor, texts: int) -> Callable[[]
     return lambda: Regressor(TextEncoder(vectors, texts=texts, **_shape(recipe)))
 
 
+def finetuned_network(recipe: SentenceRecipe | ImageRecipe, encoder: nn.Module) -> Regressor:
+    """Return a network over an encoder, which may have a learning rate of its own."""
+    if recipe.encoder_lr:
+        encoder.learning_rate = recipe.encoder_lr  # type: ignore[assignment]
+    if recipe.head_layers:
+        encoder = EncoderWithMLP(encoder, _head_mlp(recipe, int(encoder.width)))  # type: ignore[arg-type]
+    return Regressor(encoder)
+
+
+def _head_mlp(recipe: SentenceRecipe | ImageRecipe, width: int) -> MLPEncoder:
+    dropout = recipe.dropout if isinstance(recipe, SentenceRecipe) else 0.0
+    shape = {"hidden": recipe.hidden, "layers": recipe.head_layers}
+    return MLPEncoder(width, **shape, dropout=dropout)
+
+
 def series_network(recipe: SeriesRecipe, channels: int) -> Callable[[], Regressor]:
     """Return a factory of networks over windows with this number of channels."""
     encoder = GRUEncoder if recipe.encoder == "gru" else ConvEncoder
@@ -217,7 +235,22 @@ def series_network(recipe: SeriesRecipe, channels: int) -> Callable[[], Regresso
 
 def image_network(recipe: ImageRecipe, config: TrainerConfig) -> Callable[[], Regressor]:
     """Return a factory of vision networks."""
-    return lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=config.uses_channels_last))
+
+    def build() -> Regressor:
+        encoder = ImageEncoder(recipe.encoder, channels_last=config.uses_channels_last)
+        return finetuned_network(recipe, encoder)
+
+    return build
+
+
+def image_head(width: int, recipe: ImageRecipe, config: TrainerConfig) -> Callable[[], Regressor]:
+    """Return a factory of linear heads or MLPs over image features of this width."""
+
+    def build() -> Regressor:
+        has_mlp = recipe.head_layers > 0
+        return Regressor(_head_mlp(recipe, width) if has_mlp else PrecomputedFeatures(width))
+
+    return build
 
 
 def word_vectors(name: str, glove: Path | None = None, data_dir: Path | None = None) -> WordVectors:
@@ -234,5 +267,7 @@ def word_vectors(name: str, glove: Path | None = None, data_dir: Path | None = N
 
 def augmentation(recipe: ImageRecipe, seed: int) -> CropFlip | None:
     """Return the augmentation of training images, or ``None``."""
+    if recipe.frozen:
+        return None
     pad = round(recipe.pad * recipe.image_size / _PAD_IMAGE_SIZE)
     return CropFlip(seed, pad, recipe.flip) if pad or recipe.flip else None

@@ -96,7 +96,7 @@ def load_recipe(
     for methods in (sections.get("methods", {}), tuned or {}):
         for key in dict.fromkeys(keys):
             table |= methods.get(key, {})
-    kind = recipe_type(benchmark)
+    kind = recipe_type(benchmark, preset)
     recipe = kind.from_table(table | without_estimator_fields(changes or {}, kind))
     _check_weights(method, recipe)
     _check_method_fields(method, recipe)

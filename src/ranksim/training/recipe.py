@@ -48,6 +48,7 @@ SERIES_ENCODERS = ("gru", "conv")
 TIES = ("min", "average", "ordinal")
 EMPTY_BINS = ("neighbours", "zeros")
 RESNETS = ("resnet18", "resnet34", "resnet50")
+PAIR_FEATURES, POOLED_LAYERS = ("all", "symmetric"), ("last", "all")
 _MODEL_FILES = {".json", ".model", ".safetensors", ".txt"}
 _PORTABLE = re.compile(r"@[0-9a-f]{16}$")  # NAME@DIGEST of a pretrained encoder
 
@@ -247,11 +248,33 @@ class TextRecipe(TableRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class SentenceRecipe(TableRecipe):
-    """A recipe for texts read by a pretrained encoder."""
+    """A recipe for texts read by a pretrained encoder.
 
-    encoder: str = setting()  # text model of the Hugging Face hub, by name or folder
-    max_tokens: int = setting(NONNEGATIVE)  # tokens read of a text; 0: as the texts require
-    frozen: bool = setting()  # train an MLP on fixed features instead of fine-tuning
+    Args:
+        encoder: text model of the Hugging Face hub, by name or folder.
+        max_tokens: tokens read of a text; 0: as the texts require.
+        frozen: train an MLP on fixed features instead of fine-tuning.
+        pair_features, pooled_layers: see :class:`ranksim.models.SentenceEncoder`.
+        tuned_layers: upper layers of the encoder that are fine-tuned; 0: all of it. The states
+            below them are computed once.
+        encoder_lr: learning rate of a fine-tuned encoder; 0: ``lr``.
+        head_layers: layers of the MLP, of width ``hidden``, over a fine-tuned encoder; 0: none.
+    """
+
+    encoder: str = setting()
+    max_tokens: int = setting(NONNEGATIVE)
+    frozen: bool = setting()
+    pair_features: str = setting(one_of(PAIR_FEATURES), default="all")
+    pooled_layers: str = setting(one_of(POOLED_LAYERS), default="last")
+    tuned_layers: int = setting(NONNEGATIVE, default=0)
+    encoder_lr: float = setting(NONNEGATIVE, default=0.0)
+    head_layers: int = setting(NONNEGATIVE, default=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("tuned_layers", "encoder_lr", "head_layers"):
+            value = getattr(self, name)
+            require(not (self.frozen and value), name, "0 if frozen is true", value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,14 +286,37 @@ class SeriesRecipe(TableRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecipe(NetworkRecipe):
-    """A recipe for images; ``pad`` is in pixels of a 224-pixel image and scaled for other sizes."""
+    """A recipe for images.
 
-    encoder: str = (
-        setting()
-    )  # resnet18, 34 or 50 from scratch, or a vision model, by name or folder
-    image_size: int = setting(COUNT, at_most(4_096))  # images are resized to squares of this width
-    pad: float = setting(NONNEGATIVE, at_most(224))  # border before random crops; 0: no crop
-    flip: bool = setting()  # mirror half of the training images
+    Args:
+        encoder: resnet18, resnet34 or resnet50 from scratch, or a pretrained vision model, by name
+            or folder.
+        image_size: images are resized to squares of this width.
+        pad: border before random crops, in pixels of a 224-pixel image, scaled for other sizes; 0:
+            no crop.
+        flip: mirror half of the training images.
+        frozen: train a head on fixed features of a pretrained encoder, which are computed once,
+            without crops and mirroring, instead of fine-tuning it.
+        head_layers: layers of an MLP, of width ``hidden``, between the encoder and the linear head;
+            0: none.
+        encoder_lr: learning rate of a fine-tuned encoder; 0: ``lr``.
+    """
+
+    encoder: str = setting()
+    image_size: int = setting(COUNT, at_most(4_096))
+    pad: float = setting(NONNEGATIVE, at_most(224))
+    flip: bool = setting()
+    frozen: bool = setting(default=False)
+    head_layers: int = setting(NONNEGATIVE, default=0)
+    hidden: int = setting(COUNT, default=128)
+    encoder_lr: float = setting(NONNEGATIVE, default=0.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fits = not (self.frozen and self.encoder in RESNETS)
+        require(fits, "frozen", "false without a pretrained encoder", self.frozen)
+        fits = not (self.frozen and self.encoder_lr)
+        require(fits, "encoder_lr", "0 if frozen is true", self.encoder_lr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,6 +364,21 @@ class EstimatorRecipe(Recipe):
         """Whether a pretrained encoder is frozen: always."""
         return True
 
+    @property
+    def pair_features(self) -> str:
+        """Features of a pair of texts: always all."""
+        return "all"
+
+    @property
+    def pooled_layers(self) -> str:
+        """Hidden states of a text encoder that are read: always the last."""
+        return "last"
+
+    @property
+    def tuned_layers(self) -> int:
+        """Fine-tuned layers: always 0."""
+        return 0
+
     @classmethod
     def from_network(cls, table: Mapping[str, Any], changes: Mapping[str, Any]) -> Self:
         """Select the fields of a network's recipe that an estimator shares, and change some.
@@ -340,6 +401,8 @@ class EstimatorRecipe(Recipe):
 TEXTS, GLUCOSE = ("sts-b-dir", "sentiment-dir"), "glucose"
 TABLE, TEXT, SENTENCES, IMAGE, SERIES = "table", "text", "sentences", "images", "series"
 """Kinds of user data."""
+MINILM_PRESETS = ("minilm", "minilm-finetuned")
+"""Presets of benchmarks of texts that read them with a pretrained encoder."""
 IMAGES = ("agedb-dir", "imdb-wiki-dir", IMAGE)
 
 _RECIPES: dict[str, type[NetworkRecipe]] = {
@@ -354,8 +417,10 @@ _RECIPES: dict[str, type[NetworkRecipe]] = {
 RecipeT = TypeVar("RecipeT", bound=Recipe)
 
 
-def recipe_type(benchmark: str) -> type[NetworkRecipe]:
+def recipe_type(benchmark: str, preset: str | None = None) -> type[NetworkRecipe]:
     """Return the recipe class of networks on a benchmark or kind of user data."""
+    if benchmark in TEXTS and preset in MINILM_PRESETS:
+        return SentenceRecipe
     return _RECIPES[benchmark]
 
 

@@ -33,19 +33,21 @@ from ranksim.data.spec import (
 )
 from ranksim.data.splitting import PARTS
 from ranksim.data.table import Ints, Table, read_lines
-from ranksim.data.text import describe_texts, encode_texts
+from ranksim.data.text import TextSamples, describe_texts, encode_texts, tokenize
 from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
 from ranksim.datasets import image_benchmarks as images
 from ranksim.datasets.base import Benchmark, LabelSamples
 from ranksim.datasets.calibration import choose_calibration, separate_calibration
 from ranksim.datasets.label_gaps import Subset, drop_labels
 from ranksim.imbalance.bins import parse_ranges
-from ranksim.models import ImageEncoder, Regressor
+from ranksim.models import ImageEncoder, Regressor, load_tokenizer
 from ranksim.models.vision import RESNETS
 from ranksim.training.adapters import (
     AdaptedSplits,
     DataAdapter,
     adapter_type,
+    encode_images,
+    encode_sentences,
     make_text_network,
 )
 from ranksim.training.custom_encoder import check_custom_network, make_factory
@@ -54,11 +56,10 @@ from ranksim.training.data_source import DataSource
 from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import (
     augmentation,
-    image_network,
     series_network,
     word_vectors,
 )
-from ranksim.training.feature_readers import ImageReader, SeriesReader, TextReader
+from ranksim.training.feature_readers import SeriesReader, TextReader
 from ranksim.training.handover import SharedObject
 from ranksim.training.recipe import (
     IMAGES,
@@ -322,14 +323,20 @@ def _load(source: DataSource, recipe: Recipe) -> LoadedData:
 
 def _select_reading(source: DataSource, recipe: Recipe) -> Reading:
     recipe = with_encoder_folder(recipe, source.location.encoder)
-    names = _READING_FIELDS.get(source.spec.benchmark, ())
+    kind = source.spec.benchmark
+    if kind in TEXTS and pretrained_name(recipe):
+        kind = SENTENCES
+    names = _READING_FIELDS.get(kind, ())
     return tuple((name, getattr(recipe, name)) for name in names)
 
 
 _READING_FIELDS: dict[str, tuple[str, ...]] = {
-    SENTENCES: ("encoder", "max_tokens", "frozen"),
+    SENTENCES: (
+        *("encoder", "max_tokens", "frozen"),
+        *("pair_features", "pooled_layers", "tuned_layers"),
+    ),
     **dict.fromkeys((TEXT, *TEXTS), ("vectors", "max_tokens")),
-    **dict.fromkeys(IMAGES, ("image_size", "encoder")),
+    **dict.fromkeys(IMAGES, ("image_size", "encoder", "frozen")),
 }
 """Fields of a recipe that change how data is read, as a key of the cache."""
 
@@ -414,6 +421,8 @@ def _load_texts(source: DataSource, recipe: Any) -> LoadedData:
     else:
         assert isinstance(spec, SentimentSpec)
         benchmark = sentiment_dir.load(spec.domains, data_dir=data_dir)
+    if pretrained_name(recipe):
+        return _load_sentences(benchmark, recipe)
     table = word_vectors(recipe.vectors, source.location.glove, data_dir)
     (train, val, test), rows = encode_texts(benchmark.parts, table, max_tokens=recipe.max_tokens)
     texts = len(train.tokens)
@@ -425,6 +434,16 @@ def _load_texts(source: DataSource, recipe: Any) -> LoadedData:
         reader=TextReader(rows),
     )
     return LoadedData(benchmark, parts)
+
+
+def _load_sentences(benchmark: Benchmark[TextSamples], recipe: Any) -> LoadedData:
+    """Read the texts of a benchmark with a pretrained encoder."""
+    limit = recipe.max_tokens
+    tokens = tokenize(benchmark.parts, load_tokenizer(recipe.encoder), max_tokens=limit)
+    report = benchmark.report.combine(describe_texts(tokens, unit="tokens"))
+    (train, val, test), make_network, reader = encode_sentences(tokens, recipe)
+    parts = AdaptedSplits((train, val, test), make_network, reader=reader)
+    return LoadedData(dataclasses.replace(benchmark, report=report), parts)
 
 
 def _load_glucose(source: DataSource) -> LoadedData:
@@ -458,8 +477,8 @@ def _load_ages(source: DataSource, recipe: Any) -> LoadedData:
         split_by=source.spec.split_by,
     )
     with progress_counter("decoding images") as progress:
-        benchmark, (train, val, test) = images.load_images(
+        benchmark, parts = images.load_images(
             plan, recipe.image_size, skip_broken=source.spec.skip_broken, on_progress=progress
         )
-    reader = ImageReader(pretrained_name(recipe))
-    return LoadedData(benchmark, AdaptedSplits((train, val, test), image_network, reader=reader))
+    (train, val, test), make_network, reader = encode_images(parts, recipe)
+    return LoadedData(benchmark, AdaptedSplits((train, val, test), make_network, reader=reader))
