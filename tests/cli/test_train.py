@@ -204,6 +204,27 @@ def test_scores_for_rare_labels_are_printed(tmp_path, monkeypatch, run_json, run
     assert (wrong.code, "--metrics takes some of mse, pearson" in wrong.err) == (2, True)
 
 
+def test_chosen_scores_are_printed_and_the_card_has_the_mean_over_bins(
+    tmp_path, monkeypatch, run_json, run_command
+):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{k % 10},{k % 7},{(k % 10) ** 2}\n" for k in range(200)]
+    (tmp_path / "data.csv").write_text("a,b,y\n" + "".join(rows))
+    words = ("data.csv", "--target", "y", "--bin-width", "10")
+    outcome = run_command(
+        "compare", *words, "--methods", "linear,median", "--metrics", "ccc,sera", "--out", "out"
+    )
+    assert outcome.code == 0, outcome.err
+    assert all(text in outcome.out for text in ("CCC, higher is", "SERA per sample, lower is"))
+    assert "Pearson, %" not in outcome.out
+    fitted = run_json("fit", *words, "--method", "linear", "--out", "model")
+    overall = fitted["metrics"]["test"]["all"]
+    assert overall["balanced_mae"] > 0
+    card = (tmp_path / "model" / "README.md").read_text()
+    (line,) = [each for each in card.splitlines() if each.startswith("| balanced bins")]
+    assert f" {overall['balanced_mae']:.2f} " in line
+
+
 def test_detection_of_rare_labels_is_scored(tmp_path, monkeypatch, run_json, run_command):
     monkeypatch.chdir(tmp_path)
     rows = [(k % 40, (k % 40) * 0.9) for k in range(200)]

@@ -248,6 +248,9 @@ def test_unfinished_sweeps_have_no_intervals(tmp_path):
     save(tmp_path / "texts", content)
     (line,) = [each for each in list_changes(read_leaderboard([tmp_path]), "few") if "bmse" in each]
     assert "% (no interval yet)" in line
+    findings = list(list_findings(read_leaderboard([tmp_path])))
+    assert findings[0] == "texts: the trainings have not ended, so that no change is sure yet."
+    assert not [each for each in findings if each.startswith("Texts")]
 
 
 def test_names_of_columns_are_distinct(tmp_path):

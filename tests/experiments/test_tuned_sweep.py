@@ -14,6 +14,7 @@ from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.search_space import TuneRequest
 from ranksim.experiments.study import RECIPE
 from ranksim.experiments.sweep_request import run_benchmark
+from ranksim.experiments.sweep_settings import SweepSettings, check_request
 from ranksim.experiments.tune import tune
 from ranksim.experiments.tuned_sweep import FOLDER, _order_stages, run_tuned_benchmark
 from ranksim.training.method import parse_method
@@ -112,6 +113,31 @@ def test_recipes_and_budgets_are_refused(tmp_path, name, value):
     with pytest.raises(UsageError, match=r"--tune searches the recipe of each row: leave out --"):
         run_tuned_benchmark(request)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_rows_with_ranksim_share_tuned_fields_if_asked_to(tmp_path, is_shared):
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        '[methods."vanilla+ranksim"]\nranksim_weight = 0.7\nlr = 0.01\n'
+        '[methods."vanilla+ccc"]\nccc_weight = 0.2\n'
+    )
+    request = make_request(
+        user_data.write_table(tmp_path), tmp_path / "out", options={"target": "price"},
+        methods="vanilla+ccc,vanilla+ccc+ranksim", recipe_file=path, share_ranksim=is_shared,
+    )  # fmt: skip
+    check_request(request)
+    settings = SweepSettings.from_request(request)
+    alone, joined = (settings.recipe(method) for method in settings.parse_methods(request))
+    assert (alone.ccc_weight, joined.ccc_weight) == (0.2, 0.2)
+    assert joined.ranksim_weight == (0.7 if is_shared else alone.ranksim_weight)
+    assert alone.ranksim_weight == 0.001
+    assert alone.lr == joined.lr == 0.003  # of the preset
+    if is_shared:
+        with pytest.raises(
+            UsageError, match=r"--share-ranksim shares values of a file .* --recipe"
+        ):
+            check_request(dataclasses.replace(request, recipe_file=None))
 
 
 def test_first_stages_without_predictions_are_not_tuned():

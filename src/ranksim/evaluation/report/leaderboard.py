@@ -116,11 +116,16 @@ def list_setup(board: Leaderboard) -> Iterator[str]:
 
 def list_findings(board: Leaderboard) -> Iterator[str]:
     """Yield sentences on which methods help on which kind of data, and which help nowhere."""
+    kinds: dict[str, list[str]] = {}
     for data_set in board.data_sets:
+        if not _has_intervals(board, data_set.name):
+            yield f"{data_set.name}: the trainings have not ended, so that no change is sure yet."
+            continue
+        kinds.setdefault(data_set.kind, []).append(data_set.name)
         parts = [_describe_region(board, data_set.name, region) for region in REGIONS]
         yield f"{data_set.name}: {'; '.join(parts)}."
-    for kind in dict.fromkeys(data_set.kind for data_set in board.data_sets):
-        yield _describe_kind(board, kind)
+    for kind, names in kinds.items():
+        yield _describe_kind(board, kind, names)
     yield from _describe_pairs(board)
     most = max((row.count("few")[0] for row in board.rows), default=0)
     if most:
@@ -163,9 +168,8 @@ def _describe_region(board: Leaderboard, name: str, region: str) -> str:
     return f"{_PHRASES[region]} {text}{worse}"
 
 
-def _describe_kind(board: Leaderboard, kind: str) -> str:
+def _describe_kind(board: Leaderboard, kind: str, names: Sequence[str]) -> str:
     """Describe which methods help rare labels on most data sets of a kind, at what cost."""
-    names = [data_set.name for data_set in board.data_sets if data_set.kind == kind]
     gains = {
         row.method: sum((cell := _find_cell(row, name, "few")) is not None and cell.is_gain
                         for name in names)
@@ -250,6 +254,12 @@ def _paint_changes(axis: Any, board: Leaderboard, region: str) -> None:
             )
             mark = "✓" if cell.is_gain else "✗" if cell.is_loss else ""
             axis.text(j, i, mark, ha="center", va="center", fontsize=6.5)
+
+
+def _has_intervals(board: Leaderboard, name: str) -> bool:
+    """Return whether a sweep has ended, which computes the intervals of all its cells."""
+    cells = [cell for row in board.rows for cell in row.cells.get(name, {}).values()]
+    return any(cell.interval is not None for cell in cells)
 
 
 def _find_cell(row: Row, name: str, region: str) -> Cell | None:
