@@ -5,24 +5,31 @@ from __future__ import annotations
 import json
 import statistics
 import tomllib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ranksim.evaluation.intervals import is_significant
-from ranksim.evaluation.record import RESULTS, read_results
+from ranksim.evaluation.record import RESULTS, RunRecord, read_results
 from ranksim.evaluation.summary import (
     BASELINE,
+    count_pairs,
     describe_failure,
     failed_runs,
     method_key,
     results_by_seed,
+    summarize,
 )
 from ranksim.evaluation.views import find_test_set
 from ranksim.exceptions import DataError, UsageError
-from ranksim.training.method import RANKSIM_SUFFIX, Method, family_method_names, parse_method
+from ranksim.training.method import (
+    RANKSIM_SUFFIX,
+    Method,
+    average_members,
+    family_method_names,
+    parse_method,
+)
 from ranksim.training.presets import Search, read_searches
 from ranksim.training.publications import find_license, find_paper
 
@@ -230,6 +237,11 @@ class _Column:
                 method = row["method"]
                 if method not in rows or len(row["seeds"]) > len(rows[method][0]["seeds"]):
                     rows[method] = row, results
+        runs = {
+            (run["identity"]["method"], run["identity"]["seed"]): run
+            for _, results in reversed(sources)
+            for run in results["runs"]
+        }
         vanilla, results = rows.pop(BASELINE)
         error = results["headline"][0]
         scores = {region: _score(vanilla, region, error, results) for region in REGIONS}
@@ -237,9 +249,9 @@ class _Column:
             *(sources[0][0], _KINDS.get(results["benchmark"], "images"), error, scores),
             *(len(vanilla["seeds"]), results.get("preset") or ""),
             _find_tuning([results for _, results in sources], tunings),
-            dict(sum((Counter(results.get("pairs") or {}) for _, results in sources), Counter())),
+            _count_pairs(runs, [results for _, results in sources]),
         )
-        return cls(data_set, rows, sum(len(results["runs"]) for _, results in sources))
+        return cls(data_set, rows, len(runs))
 
 
 def _place(region: str, results: Record) -> tuple[str, str]:
@@ -254,6 +266,14 @@ def _score(row: Record, region: str, error: str, results: Record) -> float | Non
     part, name = _place(region, results)
     score: float | None = row.get(part, {}).get(name, {}).get(error, {}).get("mean")
     return score
+
+
+def _count_pairs(runs: Mapping[Any, RunRecord], sources: Sequence[Record]) -> dict[str, int]:
+    """Compare methods with and without RankSim, which may be in several results, and count."""
+    first = sources[0]
+    reported = {name: key for each in sources for name, key in each["reported_methods"].items()}
+    summary = summarize([*runs.values()], first["benchmark"], reported)
+    return count_pairs(summary, first["headline"][0])
 
 
 def _find_tuning(sources: Sequence[Record], tunings: Sequence[Tuning]) -> str | None:
@@ -279,7 +299,9 @@ def _order_methods(methods: Mapping[str, Any]) -> list[str]:
 
 def _make_row(method: str, columns: Sequence[_Column], tunings: Sequence[Tuning]) -> Row:
     """Return the row of a method."""
-    cells, missing, costs, keys = {}, {}, [], [method]
+    parsed = _parse(method)
+    members = () if parsed is None else average_members(parsed)
+    cells, missing, costs, keys = {}, {}, [], [method, *(each.key for each in members[1:])]
     for column in columns:
         name, error = column.data_set.name, column.data_set.error
         if method not in column.rows:
@@ -296,7 +318,6 @@ def _make_row(method: str, columns: Sequence[_Column], tunings: Sequence[Tuning]
             missing[name] = _explain_missing(row, results)
         if (cost := _measure_cost(row, results)) is not None:
             costs.append(cost)
-    parsed = _parse(method)
     steps, totals = zip(*costs, strict=True) if costs else ((), ())
     if parsed is None or parsed.technique.estimator:
         steps = ()  # a tree is no step of a network
@@ -353,7 +374,8 @@ def _explain_missing(row: Record, results: Record) -> str:
 def _measure_cost(row: Record, results: Record) -> tuple[float, float] | None:
     """Return the seconds of a step and of a training, as multiples of those of vanilla.
 
-    They are medians over seeds, and include the first stage of a two-stage method.
+    They are medians over seeds, and include the first stage of a two-stage method, and both members
+    of an average.
     """
     pair = [_list_costs(key, results) for key in (method_key(row), BASELINE)]
     if not all(pair):
@@ -369,15 +391,16 @@ def _list_costs(key: str, results: Record) -> list[tuple[float, float]]:
     done = [run for run in results["runs"] if run["status"] == "done"]
     costs = []
     for run in (run for run in done if run["identity"]["method"] == key):
-        stages = [run["result"]]
-        if (first := run["identity"].get("stage_one")) is not None:
-            earlier = results_by_seed(done, first["method"]).get(first["seed"])
-            if earlier is None:
-                continue
-            stages.append(earlier)
-        seconds, steps = (
-            sum(stage[name] or 0 for stage in stages) for name in ("seconds", "steps")
-        )
+        identity = run["identity"]
+        first = [identity["stage_one"]] if "stage_one" in identity else []
+        required = [
+            results_by_seed(done, each["method"]).get(each["seed"])
+            for each in (*first, *identity.get("members", ()))
+        ]
+        trained = [run["result"], *(each for each in required if each is not None)]
+        if len(trained) <= len(required):
+            continue
+        seconds, steps = (sum(each[name] or 0 for each in trained) for name in ("seconds", "steps"))
         if steps:
             costs.append((seconds / steps, seconds))
     return costs
