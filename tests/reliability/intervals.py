@@ -24,7 +24,7 @@ MIXTURES = {
 OTHERS = ("interpolated", "pooled below 50")  # rules that the library does not use
 SHRINKAGE = 1 / (1 - LEVEL)  # the default
 RECOMMENDED = f"region, k = {SHRINKAGE:g}"
-_POOL, _TEST, _BINS = 100_000, 1_000, 12
+_POOL, _TEST, _BINS = 100_000, 500, 12
 _SIGNAL, _SPREAD = 0.85, 0.7  # share of the label that inputs tell, deviation of its logarithm
 _Z90 = 1.6449  # of the 5 % and 95 % quantiles of a Gaussian
 
@@ -201,9 +201,12 @@ def simulate_shift(draws, count, pool):
                     ]
                     row = [covered.mean()]
                     row += [covered[mask].mean() if mask.any() else np.nan for mask in masks]
+                    width = (high - low)[new.predicted == "few"]
+                    row.append(np.median(width) if len(width) else np.nan)
                     measured.setdefault((weights, rule), []).append(row)
         for (weights, rule), rows in measured.items():
-            means = np.nanmean(np.array(rows), axis=0)
+            values = np.array(rows)
+            means, width = np.nanmean(values[:, :-1], axis=0), np.nanmedian(values[:, -1])
             figures.append(
                 {
                     "calibration": source,
@@ -212,6 +215,7 @@ def simulate_shift(draws, count, pool):
                     "rule": rule,
                     "predicted": round_figures(("all", *SHOT_NAMES), means[:4]),
                     "true": round_figures(("all", *SHOT_NAMES), means[[0, 4, 5, 6]]),
+                    "width": round_figures(("few",), [width]),
                 }
             )
     return figures
@@ -222,7 +226,7 @@ def measure(short, folder):
     draws = SHORT if short else DRAWS
     pool = Pool(Samples.draw(np.random.default_rng(0), _POOL))
     ways = {str(count): simulate(draws, count, pool) for count in SIZES}
-    shift = simulate_shift(max(draws // 4, SHORT), SIZES[1], pool)
+    shift = simulate_shift(draws, SIZES[1], pool)
     slack = 0.02 if short else 0.0  # sampling error of few draws
     return {
         "checks": list(list_checks(ways, shift, draws, slack)),
@@ -273,7 +277,7 @@ def list_checks(ways, shift, draws, slack):
     yield {
         "check": "weights by label density: coverage over all new samples is within 1 point of 90 %, "
         "or above",
-        "cases": len(rows) * max(draws // 4, SHORT),
+        "cases": len(rows) * draws,
         "failures": sum(row["predicted"]["all"] < LEVEL - 0.01 - slack for row in rows),
     }
 
@@ -300,13 +304,14 @@ def list_ways(figures, count, rules=None):
 def list_shifts(figures):
     """Return the rows of the table of shifted labels, as texts."""
     lines = [
-        "| calibration | new samples | weights | threshold | all | many | medium | few | true few |",
-        "| --- | --- | --- | --- |" + " ---: |" * 5,
+        "| calibration | new samples | weights | threshold | all | many | medium | few | true few | width, few |",
+        "| --- | --- | --- | --- |" + " ---: |" * 6,
     ]
     titles = {"data": "as in the data", "balanced": "balanced"}
     for row in figures["shift"]:
         cells = [percent(row["predicted"][name]) for name in ("all", *SHOT_NAMES)]
-        cells.append(percent(row["true"]["few"]))
+        width = row["width"]["few"]
+        cells += [percent(row["true"]["few"]), "infinite" if width is None else f"{width:.1f}"]
         start = (titles[row["calibration"]], titles[row["new"]], row["weights"], row["rule"])
         lines.append("| " + " | ".join((*start, *cells)) + " |")
     return "\n".join(lines)

@@ -175,11 +175,24 @@ def test_equal_ratios_change_nothing():
     np.testing.assert_allclose(shifted, plain)
 
 
-def test_bins_without_calibration_samples_get_the_largest_ratio():
-    shift = LabelShift.from_counts([0, 1, 2, 3], [80, 18, 2], [10, 9, 0])
-    assert shift.ratios.tolist() == [8.0, 2.0, 8.0]
-    assert shift.weights([-5.0, 0.5, 1.0, 2.5, 9.0]).tolist() == [8.0, 8.0, 2.0, 8.0, 8.0]
-    assert LabelShift.from_counts([0, 1], [5], [0]).ratios.tolist() == [0.0]
+def test_bins_without_calibration_samples_join_the_nearest():
+    shift = LabelShift.from_counts([0, 1, 2, 3], [80, 16, 2], [10, 9, 0])
+    assert shift.ratios.tolist() == [8.0, 2.0, 2.0]
+    assert shift.weights([-5.0, 0.5, 1.0, 2.5, 9.0]).tolist() == [8.0, 8.0, 2.0, 2.0, 2.0]
+    new, calibration = [3, 40, 5, 7, 1, 9], [0, 20, 0, 0, 4, 0]
+    expected = [48 / 20] * 3 + [17 / 4] * 3  # 2 is nearer to 1, and 3 to 4
+    np.testing.assert_allclose(LabelShift.from_counts(range(7), new, calibration).ratios, expected)
+    assert LabelShift.from_counts([0, 1], [5], [0]).ratios.tolist() == [1.0]
+
+
+def test_weighted_calibration_samples_have_the_new_distribution():
+    """Their weights in each joined bin sum to the new samples there."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        new, calibration = rng.integers(0, 50, 12), rng.integers(0, 4, 12)
+        calibration[rng.integers(12)] += 1
+        shift = LabelShift.from_counts(np.arange(13), new, calibration)
+        assert (shift.ratios * calibration).sum() == pytest.approx(new.sum())
 
 
 def test_interval_score():

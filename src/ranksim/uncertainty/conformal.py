@@ -172,7 +172,7 @@ class LabelShift:
 
     Example:
         >>> LabelShift.from_counts([0.0, 1.0, 2.0, 3.0], [80, 18, 2], [10, 9, 0]).ratios.tolist()
-        [8.0, 2.0, 8.0]
+        [8.0, 2.2222222222222223, 2.2222222222222223]
     """
 
     edges: Floats
@@ -182,13 +182,17 @@ class LabelShift:
     def from_counts(cls, edges: ArrayLike, new: ArrayLike, calibration: ArrayLike) -> LabelShift:
         """Return the ratios of two counts per label bin ``(K,)``.
 
-        A bin without a calibration sample gets the largest ratio of the others: its labels cannot
-        be weighted, and a large weight of the new sample widens an interval.
+        A bin without a calibration sample has the ratio of the nearest one with some, whose counts
+        include its own.
         """
         target, source = _vector("new", new), _vector("calibration", calibration)
-        ratios = np.divide(target, source, out=np.zeros_like(target), where=source > 0)
-        ratios[source == 0] = ratios.max(initial=0.0)
-        return cls(_vector("edges", edges), ratios)
+        filled = np.flatnonzero(source > 0)
+        if not len(filled):
+            return cls(_vector("edges", edges), np.ones_like(target))
+        distance = np.abs(np.arange(len(source))[:, None] - filled)
+        nearest = filled[np.argmin(distance, axis=1)]
+        sums = np.bincount(nearest, target, len(target))
+        return cls(_vector("edges", edges), sums[nearest] / source[nearest])
 
     def find_bins(self, labels: ArrayLike) -> NDArray[np.int64]:
         """Return the label bin of each label, ``(N,)``."""
