@@ -208,6 +208,34 @@ def test_every_row_of_a_comparison_has_coverage(comparison):
     assert "NaN" not in text
 
 
+def test_heads_with_a_distribution_and_averages(homes, tmp_path):
+    """A scale and quantiles are used, also of the mean of members and after loading."""
+    scores = {
+        "vanilla+gaussian": "scale",
+        "vanilla+quantile": "quantiles",
+        "vanilla+uvote": "scale",
+        "average+sqinv": "residual",
+    }
+    result = ranksim.compare(
+        homes, target="price", methods=[*scores], seeds=1, interval=LEVEL, **SMALL
+    )
+    for row in result.results["summary"]:
+        name = row["method"]
+        if name in scores:
+            assert row["intervals"]["score"] == scores.pop(name)
+            assert ("residual" in row["intervals"]["ways"]) == (name != "average+sqinv")
+    assert not scores
+    model = ranksim.fit(
+        homes, method="vanilla+gaussian", interval=LEVEL, ensemble=2, target="price",
+        out=tmp_path / "model", **SMALL,
+    )  # fmt: skip
+    predictions = ranksim.Model.load(model.path).predict(homes)
+    assert predictions.lower.tolist() == model.predict(homes).lower.tolist()
+    widths = predictions.upper - predictions.lower
+    inside = predictions.region == predictions.region[0]
+    assert np.ptp(widths[inside]) > 0
+
+
 def test_calibration_changes_neither_training_nor_test(comparison, homes):
     plain = ranksim.compare(homes, target="price", methods=["linear"], seeds=1, progress=False)
     data = [each.results["runs"][-1]["provenance"]["data"] for each in (plain, comparison)]

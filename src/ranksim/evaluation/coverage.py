@@ -121,11 +121,8 @@ class CalibratedRun:
 
     def without_distribution(self) -> CalibratedRun:
         """Return the run without scales and quantiles."""
-        return CalibratedRun(*(_drop_distribution(each) for each in (self.test, self.calibration)))
-
-
-def _drop_distribution(predictions: Predictions) -> Predictions:
-    return replace(predictions, distribution=None)
+        parts = (replace(each, distribution=None) for each in (self.test, self.calibration))
+        return CalibratedRun(*parts)
 
 
 def add_coverage(
@@ -196,14 +193,15 @@ def describe_intervals(
 
 
 def average_runs(runs: Sequence[CalibratedRun]) -> CalibratedRun:
-    """Return the mean predictions of runs with several seeds, of which no scale is known."""
+    """Return the mean predictions of runs with several seeds, and their mean distributions."""
     test, calibration = ([getattr(run, part) for run in runs] for part in ("test", "calibration"))
     return CalibratedRun(_average(test), _average(calibration))
 
 
 def _average(tables: Sequence[Predictions]) -> Predictions:
     preds = np.mean([table.preds for table in tables], axis=0)
-    return replace(_drop_distribution(tables[0]), preds=preds)
+    distribution = Distribution.mean([table.distribution for table in tables])
+    return replace(tables[0], preds=preds, distribution=distribution)
 
 
 def _score_as_is(
