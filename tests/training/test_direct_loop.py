@@ -34,6 +34,10 @@ CASES = {
         Technique(weighting="inverse", parts=("gar", "dist", "dila"), fds=True),
         {"accumulate_grad_batches": 2}, {},
     ),
+    "heads that vote": (Technique(parts=("uvote",), fds=True, ranksim=True), {}, {}),
+    "quantiles with a term": (
+        Technique(parts=("ccc", "quantile"), weighting="inverse"), {"dropout": 0.1}, {},
+    ),
     "few steps": (Technique(), {"validate_every": 400}, {"steps": 3, "epochs": None}),
 }  # fmt: skip
 

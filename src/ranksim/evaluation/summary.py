@@ -17,6 +17,7 @@ from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.record import RunRecord
 from ranksim.evaluation.views import ViewCounts
 from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
+from ranksim.metrics.distributions import Distribution
 from ranksim.training.method import ENCODER, without_ranksim
 
 Record = dict[str, Any]
@@ -101,13 +102,18 @@ def _score_ensemble(runs: Sequence[Predictions], row: Record) -> Record | None:
     first = runs[0]
     if first.labels is None or any(not np.array_equal(r.rows, first.rows) for r in runs):
         return None
-    preds = torch.from_numpy(np.mean([each.preds for each in runs], axis=0))
+    mean = np.mean([each.preds for each in runs], axis=0)
+    preds = torch.from_numpy(mean)
     labels = torch.tensor(first.labels)  # a copy, as the array is read-only
-    return {
-        region: dict(regression_scores(preds[mask], labels[mask]))
-        for region, mask in first.regions.items()
-        if region in row["test"]
-    }
+    distribution = Distribution.mean([each.distribution for each in runs])
+    scores = {}
+    for region in (name for name in first.regions if name in row["test"]):
+        mask = first.regions[region]
+        scores[region] = dict(regression_scores(preds[mask], labels[mask]))
+        if distribution is not None:
+            part = distribution.take(mask)
+            scores[region] |= part.score(mean[mask], first.labels[mask])
+    return scores
 
 
 def add_views(summary: Sequence[Record], read: ReadPredictions, counts: ViewCounts | None) -> None:
