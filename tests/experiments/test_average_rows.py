@@ -130,7 +130,7 @@ def test_row_is_the_mean_of_its_members(sweep, name):
         assert tables[0].distribution is None
         record = read_record(folders[0])
         expected = regression_scores(torch.from_numpy(mean), torch.tensor(tables[0].labels))
-        assert record["result"]["metrics"]["test"]["all"] == expected
+        assert expected.items() <= record["result"]["metrics"]["test"]["all"].items()
         members = record["identity"]["members"]
         assert [each["method"] for each in members] == list(find_averaged(name))
         assert [each["seed"] for each in members] == [seed, seed]
