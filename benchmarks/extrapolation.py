@@ -1,0 +1,156 @@
+"""Measure how RRT with RankSim predicts labels that training lacks.
+
+    python -m benchmarks.extrapolation --tables DIR --faces DIR --out runs/extrapolation
+    python -m benchmarks.extrapolation --out runs/extrapolation --write
+
+The first command trains on tables (``--tables`` has abalone.csv and wine-white.csv), glucose and
+drawn faces (``--faces`` has labels.csv), each without its outer labels; finished runs in ``--out``
+are kept. The second one writes their errors to ``results/extrapolation/runs.json``, and the tables
+of ``docs/extrapolation.md`` from that file; without ``--out`` it writes the tables alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ranksim._utils.provenance import collect_provenance
+from ranksim._utils.storage import read_verified_json, with_digest, write_json
+from ranksim.evaluation.record import read_results
+
+RUNS, PAGE = Path("results/extrapolation/runs.json"), Path("docs/extrapolation.md")
+COMMAND = "from ranksim.cli import main; main()"
+METHODS = ("vanilla", "vanilla+ranksim", "rrt", "rrt+ranksim")
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "weight 0.1, γ 1": ("ranksim_weight=0.1", "gamma=1"),
+    "weight 1, γ 1": ("ranksim_weight=1", "gamma=1"),
+    "weight 0.1, γ 100": ("ranksim_weight=0.1", "gamma=100"),
+}
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "abalone": ("compare", "{tables}/abalone.csv", "--target", "rings", "--drop-labels", ">15"),
+    "wine-white": (
+        *("compare", "{tables}/wine-white.csv", "--target", "quality", "--drop-labels", "<5,>7"),
+    ),
+    "glucose": ("bench", "glucose", "--horizon", "30", "--drop-labels", "<70,>250"),
+    "faces": (
+        *("compare", "{faces}/labels.csv", "--image", "file", "--image-root", "{faces}"),
+        *(
+            "--target",
+            "years",
+            "--bin-width",
+            "1",
+            "--image-size",
+            "32",
+            "--drop-labels",
+            "<20,>60",
+        ),
+    ),
+}
+TITLES = {
+    "abalone": "abalone, without more than 15 rings",
+    "wine-white": "white wine, without qualities below 5 and above 7",
+    "glucose": "glucose, without readings below 70 and above 250 mg/dL",
+    "faces": "drawn faces, without ages below 20 and above 60",
+}
+FEW = {"glucose": ("default", "weight 0.1, γ 100"), "faces": ("default", "weight 0.1, γ 100")}
+"""Settings of data sets that take long."""
+LIMITS = {"faces": ("--max-epochs", "8")}
+_BLOCK = re.compile(r"(<!-- errors -->\n).*?(<!-- end -->)", re.DOTALL)
+Records = list[dict[str, Any]]
+
+
+def train(task: str, setting: str, options: argparse.Namespace) -> None:
+    """Run ``ranksim compare`` or ``bench`` of a data set in a process."""
+    paths = {"tables": options.tables, "faces": options.faces}
+    seeds = "3" if task in FEW else "5"
+    command = [each.format(**paths) for each in COMMANDS[task]]
+    command += ["--methods", ",".join(METHODS), "--seeds", seeds, "--jobs", options.jobs]
+    command += [*LIMITS.get(task, ()), "--out", str(options.out / f"{task}, {setting}")]
+    for change in SETTINGS[setting]:
+        command += ["--set", change]
+    print("ranksim", *command, flush=True)
+    subprocess.run([sys.executable, "-c", COMMAND, *command], check=True)
+
+
+def collect_runs(out: Path) -> Records:
+    """Return the test errors by region of all finished runs in a folder."""
+    records = []
+    for task in COMMANDS:
+        for setting in SETTINGS:
+            folder = out / f"{task}, {setting}"
+            if not (folder / "results.json").is_file():
+                continue
+            for run in read_results(folder)["runs"]:
+                scores = run["result"]["metrics"]["test"]
+                records.append(
+                    {"task": task, "setting": setting, "method": run["identity"]["method"]}
+                    | {"seed": run["identity"]["seed"]}
+                    | {name: scores[name]["mae"] for name in ("all", "many", "zero")}
+                )
+    return [record for record in records if record["method"] in METHODS]
+
+
+def list_errors(records: Records) -> list[str]:
+    """Return the lines of the table: means and standard deviations of errors over seeds."""
+    groups: dict[tuple[str, ...], Records] = defaultdict(list)
+    for record in records:
+        groups[record["task"], record["setting"], record["method"]].append(record)
+    lines = [
+        "| data | RankSim | method | all labels | labels without training samples | worst seed |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
+    ]
+    for (task, setting, method), runs in groups.items():
+        if setting != "default" and "ranksim" not in method:
+            continue  # the same runs
+        name = setting if "ranksim" in method else ""
+        everything, zero = ([run[part] for run in runs] for part in ("all", "zero"))
+        cells = [
+            f"{np.mean(values):.3g} ± {np.std(values, ddof=1):.2g}" for values in (everything, zero)
+        ]
+        lines.append(
+            f"| {TITLES[task]} | {name} | {method} | {' | '.join(cells)} | {max(zero):.3g} |"
+        )
+    return lines
+
+
+def write_tables(path: Path = PAGE) -> None:
+    """Replace the table of the page by one from the committed runs."""
+    records = read_verified_json(RUNS)["runs"]
+    table = "\n".join(list_errors(records))
+    page = path.read_text(encoding="utf-8")
+    path.write_text(_BLOCK.sub(lambda m: f"{m[1]}{table}\n{m[2]}", page), encoding="utf-8")
+
+
+def main() -> None:
+    """Train, or write results and tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--tables", type=Path)
+    parser.add_argument("--faces", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--tasks", default=",".join(COMMANDS))
+    parser.add_argument("--jobs", default="2")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    if not options.write:
+        for task in options.tasks.split(","):
+            for setting in FEW.get(task, tuple(SETTINGS)):
+                train(task, setting, options)
+        return
+    if options.out is not None:
+        runs = {"runs": collect_runs(options.out), "provenance": collect_provenance()}
+        RUNS.parent.mkdir(parents=True, exist_ok=True)
+        write_json(RUNS, with_digest(json.loads(json.dumps(runs))))
+    write_tables()
+
+
+if __name__ == "__main__":
+    main()
