@@ -427,7 +427,13 @@ CASES = {
 # names of types and constants, and a protocol
 OTHER = {"BOUNDARIES", "Boundary", "KERNELS", "Kernel", "LabelDensity", "METRICS", "REGION_NAMES"}
 OTHER |= {"RESAMPLERS", "RelevanceFunction", "Resampler", "ResamplerName"}
-OTHER |= {"Comparison", "Evaluation", "LabelReport", "Model"}  # and functions on data: tests/api
+OTHER |= {
+    "Comparison",
+    "Drift",
+    "Evaluation",
+    "LabelReport",
+    "Model",
+}  # and functions on data: tests/api
 OTHER |= {"compare", "fit", "inspect", "push_to_hub"}
 OTHER |= {"SCHEMES", "SHOT_NAMES", "Scheme", "__version__", "functional"}
 

@@ -7,6 +7,7 @@ from ranksim._utils.lazy import lazy_attributes
 if TYPE_CHECKING:
     from ranksim import functional
     from ranksim.api.comparison import Comparison, compare
+    from ranksim.api.drift import Drift
     from ranksim.api.label_report import LabelReport, inspect
     from ranksim.api.model import Evaluation, Model, fit, push_to_hub
     from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins, density_weights
@@ -45,6 +46,7 @@ __all__ = [
     "DILALoss",
     "DensityWeights",
     "DistLoss",
+    "Drift",
     "Evaluation",
     "FocalRLoss",
     "GARLoss",
@@ -100,6 +102,7 @@ _LOSSES = (
 _IMBALANCE = ("FDS", "LDS", "DensityWeights", "LabelBins", "density_weights")
 _INTERFACE = {
     "Comparison": "ranksim.api.comparison",
+    "Drift": "ranksim.api.drift",
     "Evaluation": "ranksim.api.model",
     "LabelReport": "ranksim.api.label_report",
     "Model": "ranksim.api.model",

@@ -34,7 +34,9 @@ def test_code_runs(capsys):
 
 def test_page_names_all_public_objects_and_their_methods():
     table = re.findall(r"^\| `(\w+)` \| `[\w.]+` \| (.+) \|$", PAGE, flags=re.MULTILINE)
-    assert {name for name, _ in table} == {"LabelReport", "Comparison", "Model", "Evaluation"}
+    assert {name for name, _ in table} == {
+        *("LabelReport", "Comparison", "Model", "Evaluation", "Drift")
+    }
     for name, attributes in table:
         kind = getattr(ranksim, name)
         for attribute in re.findall(r"`(\w+)(?:\(\))?`", attributes):

@@ -36,6 +36,7 @@ from ranksim.inference.saved_model import (
     replace_folder,
     require_model_folder,
 )
+from ranksim.inference.saved_reference import REFERENCE
 from ranksim.inference.seen_samples import SAMPLES, SampleParts
 from ranksim.training.adapters import adapter_from_dict, adapter_type
 from ranksim.training.presets import preset_table
@@ -108,7 +109,7 @@ def compute_test_mae(model, data):
 
 def test_folder_holds_six_files_without_local_paths(fitted):
     data, folder = fitted("table")
-    names = {CONFIG, WEIGHTS, METRICS, CARD, SAMPLES, SPLIT_FILE}
+    names = {CONFIG, WEIGHTS, METRICS, CARD, SAMPLES, SPLIT_FILE, REFERENCE}
     assert {path.name for path in folder.iterdir()} == names
     assert str(data.parent) not in (folder / SPLIT_FILE).read_text()
     assert not folder.with_name("model.training").exists()

@@ -14,6 +14,7 @@ from ranksim._utils.formatting import METRIC_TITLES, format_percent
 from ranksim._utils.frames import make_frame
 from ranksim.api.arguments import describe_call, name_arguments, read_arguments
 from ranksim.api.comparison import make_console, silence
+from ranksim.api.drift import Drift
 from ranksim.api.folders import ResultFolder, copy_folder
 from ranksim.api.html import render_box, render_page, render_table, render_text
 from ranksim.api.hub import download_model, upload_model
@@ -27,6 +28,7 @@ from ranksim.evaluation.report.page.label_axis import group_bins
 from ranksim.evaluation.views import describe_mean
 from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.inference.custom_model import find_custom_method, fit_custom_model
+from ranksim.inference.drift import measure_drift
 from ranksim.inference.fit import fit_model
 from ranksim.inference.fit_request import FitRequest
 from ranksim.inference.prediction import evaluate_predictions
@@ -203,6 +205,24 @@ class Model(SavedModel):
         predictions = super().predict(data, **options)
         content = evaluate_predictions(self, predictions)
         return Evaluation(self.target, content, predictions, self.regions)
+
+    @name_arguments
+    def drift(self, data: Any, y: Any = None, **options: Any) -> Drift:
+        """Compare new data, labeled or not, with the data that the model was fitted with.
+
+        Args:
+            data: as for :meth:`predict`; with the column of the target, labels and errors are
+                compared, too.
+            y: labels of the rows of ``data``, instead of that column.
+            **options: those of :meth:`predict`.
+
+        Raises:
+            DataError: an earlier version wrote the model.
+        """
+        if y is not None:
+            data, _ = join_target(data, y, self.target)
+        content, _ = measure_drift(self, data, **options)
+        return Drift(content)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the scores on held-out samples, one row per region."""

@@ -9,6 +9,7 @@ import typer
 import ranksim
 from ranksim.cli.data import data_app, inspect
 from ranksim.cli.demo import demo
+from ranksim.cli.drift import drift
 from ranksim.cli.options import AsJson, print_json
 from ranksim.cli.results import evaluate, leaderboard, report, reproduce, throughput
 from ranksim.cli.train import bench_app, compare, fit, predict, tune_app
@@ -26,7 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    *(inspect, compare, fit, predict, evaluate, report, leaderboard, reproduce, throughput, demo),
+    *(inspect, compare, fit, predict, evaluate, drift, report, leaderboard, reproduce),
+    *(throughput, demo),
 ):
     app.command()(_command)
 app.add_typer(bench_app, name="bench")

@@ -25,6 +25,7 @@ from ranksim.experiments.sweep_settings import SweepSettings
 from ranksim.inference.fit_request import FitRequest
 from ranksim.inference.saved_intervals import SavedIntervals
 from ranksim.inference.saved_model import Member, Model, density_to_dict
+from ranksim.inference.saved_reference import Reference, weight_held_out
 from ranksim.inference.seen_samples import SampleParts
 from ranksim.metrics import ShotRegions
 from ranksim.training.fit_custom import fit_custom
@@ -69,9 +70,13 @@ def fit_custom_model(request: FitRequest, method: Method, console: Console) -> M
     with one_thread():
         fitted = fit_custom(task, run.recipe, method.technique, run.seed)
         assert task.reader is not None
-        metrics: dict[str, Any] = {
-            name: score_predictions(task, samples, fitted.predict(task.reader, samples))
+        preds = {
+            name: fitted.predict(task.reader, samples)
             for name, samples in (("val", task.val), ("test", task.test))
+        }
+        metrics: dict[str, Any] = {
+            name: score_predictions(task, getattr(task, name), values)
+            for name, values in preds.items()
         }
     spec, regions = run.source.spec, benchmark.regions(run.source.spec.regions_from)
     assert isinstance(spec, UserDataSpec)
@@ -107,8 +112,12 @@ def fit_custom_model(request: FitRequest, method: Method, console: Console) -> M
         intervals = SavedIntervals.fit(calibrated, benchmark, regions, bench.interval)
         counts = ViewCounts.from_benchmark(benchmark)
         metrics["coverage"] = describe_intervals([calibrated], regions, bench.interval, counts)
+    held_out = weight_held_out(
+        copy_to_numpy(task.test.labels), preds["test"], run.source, run.recipe
+    )
+    reference = Reference.from_data(run.source, run.recipe, regions, held_out)
     path = Path(bench.out)
-    return Model(path, config, metrics, adapter, regions, (member,), samples, intervals)
+    return Model(path, config, metrics, adapter, regions, (member,), samples, intervals, reference)
 
 
 def _make_predictions(preds: Any, samples: BatchDataset, regions: ShotRegions) -> Predictions:

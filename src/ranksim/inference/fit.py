@@ -33,6 +33,7 @@ from ranksim.inference.fit_request import FitRequest
 from ranksim.inference.held_out import (
     describe_scores,
     read_fold_predictions,
+    read_test_predictions,
     score_ensemble,
 )
 from ranksim.inference.saved_intervals import SavedIntervals, read_calibrated_run
@@ -49,6 +50,7 @@ from ranksim.inference.saved_model import (
     replace_folder,
     require_model_folder,
 )
+from ranksim.inference.saved_reference import HeldOutSample, Reference, weight_held_out
 from ranksim.inference.seen_samples import SAMPLES, SampleParts
 from ranksim.training.fit import select_prefix
 from ranksim.training.fit_estimator import ESTIMATOR
@@ -344,10 +346,26 @@ def _write_model(
         (folder / CARD).write_text(card, encoding="utf-8")
         plan, adapter = load_plan(run.source), load_adapter(run.source, run.recipe)
         SampleParts.from_plan(plan, adapter).write(folder / SAMPLES)
+        _summarize_data(trainings).save(folder)
         if len(trainings.folds) > 1:
             _write_folds(folder / FOLDS, trainings)
         else:
             load_plan(trainings.folds[0][0].source).write_split(folder / SPLIT_FILE)
+
+
+def _summarize_data(trainings: _Trainings) -> Reference:
+    """Return the distributions in the data, and the predictions on held-out samples."""
+    run, first = trainings.members[0], trainings.folds[0][0]
+    regions = load_benchmark(run.source, run.recipe).regions(run.source.spec.regions_from)
+    if len(trainings.folds) > 1:  # each sample is held out once, so that labels are as in the data
+        preds, _ = read_fold_predictions(trainings.folds, run)
+        held_out = HeldOutSample.draw(preds.labels, preds.preds.mean(axis=0))
+    else:
+        preds = read_test_predictions(trainings.folds[0])
+        held_out = weight_held_out(
+            preds.labels, preds.preds.mean(axis=0), first.source, first.recipe
+        )
+    return Reference.from_data(run.source, run.recipe, regions, held_out)
 
 
 def _write_folds(path: Path, trainings: _Trainings) -> None:

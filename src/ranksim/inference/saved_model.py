@@ -29,6 +29,7 @@ from ranksim.exceptions import DataError, RankSimError, UsageError, require_opti
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import parse_ranges
 from ranksim.inference.saved_intervals import INTERVALS, SavedIntervals
+from ranksim.inference.saved_reference import REFERENCE, Reference
 from ranksim.inference.seen_samples import (
     SAMPLES,
     SampleParts,
@@ -68,7 +69,8 @@ FORMAT, ENSEMBLE_FORMAT = 1, 2  # of a folder with one model, and with several m
 CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.json", "README.md"
 MEMBERS, FOLDS = "members", "folds.csv"
 _FILES = {
-    *(CONFIG, WEIGHTS, ESTIMATOR, MEMBERS, METRICS, CARD, SAMPLES, SPLIT_FILE, FOLDS, INTERVALS)
+    *(CONFIG, WEIGHTS, ESTIMATOR, MEMBERS, METRICS, CARD, SAMPLES, SPLIT_FILE, FOLDS, INTERVALS),
+    REFERENCE,
 }
 _AGAIN = "copy the model again, or fit it again"
 _CONFIG_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RankSimError)
@@ -154,6 +156,7 @@ class Model:
         members: one, or those of different seeds whose mean is the prediction.
         samples: parts of the samples of the training data; None in models of earlier versions.
         intervals: prediction intervals, if the model was fitted with ``--interval``.
+        reference: distributions in the training data; None in models of earlier versions.
     """
 
     path: Path
@@ -164,6 +167,7 @@ class Model:
     members: tuple[Member, ...] = field(repr=False)
     samples: SampleParts | None = field(default=None, repr=False)
     intervals: SavedIntervals | None = field(default=None, repr=False)
+    reference: Reference | None = field(default=None, repr=False)
 
     @property
     def recipe(self) -> Recipe:
@@ -221,6 +225,24 @@ class Model:
             DataError: the data could not be read or lacks an input column.
             UsageError: the folder of the model's pretrained encoder was not given.
         """
+        return self.predict_inputs(
+            data,
+            image_root=image_root,
+            reading=reading,
+            skip_missing=skip_missing,
+            trainer_config=trainer_config,
+        )[0]
+
+    def predict_inputs(
+        self,
+        data: Any,
+        *,
+        image_root: Path | None = None,
+        reading: Mapping[str, Any] | None = None,
+        skip_missing: bool = False,
+        trainer_config: TrainerConfig | None = None,
+    ) -> tuple[Predictions, AdaptedTable, Table]:
+        """Return the predictions of :meth:`predict`, the inputs of its samples, and the table."""
         require_encoder_folder(self.recipe)
         self._require_network()
         options = self.config.get("options", {})
@@ -250,7 +272,7 @@ class Model:
         lower, upper = None, None
         if self.intervals is not None:
             lower, upper = self.intervals.predict(preds, distribution)
-        return Predictions(
+        predictions = Predictions(
             *(inputs.rows, preds, masks, labels),
             times=inputs.times,
             report=report,
@@ -259,6 +281,7 @@ class Model:
             upper=upper,
             distribution=distribution,
         )
+        return predictions, inputs, table
 
     def _require_network(self) -> None:
         """Raise a UsageError if the function that builds the network was not given."""
@@ -386,8 +409,10 @@ def load_model(
             weights = _load_weights(path / WEIGHTS, digest)
             members.append(Member(path, recipe, weights, None, transform, network, technique))
     samples = read_sample_parts(folder / SAMPLES)
-    intervals = SavedIntervals.load(folder, regions)
-    return Model(folder, config, metrics, adapter, regions, tuple(members), samples, intervals)
+    intervals, reference = SavedIntervals.load(folder, regions), Reference.load(folder)
+    return Model(
+        *(folder, config, metrics, adapter, regions, tuple(members), samples, intervals, reference)
+    )
 
 
 def _check_network(

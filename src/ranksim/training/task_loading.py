@@ -31,7 +31,7 @@ from ranksim.data.spec import (
     StsBSpec,
     UserDataSpec,
 )
-from ranksim.data.splitting import PARTS
+from ranksim.data.splitting import CALIBRATION, PARTS
 from ranksim.data.table import Ints, Table, read_lines
 from ranksim.data.text import TextSamples, describe_texts, encode_texts, tokenize
 from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
@@ -281,10 +281,18 @@ def _read_table(data: str, modified: int, reading: ReadOptions) -> Table:
     return load_table(data, reading)
 
 
-def _find_positions(plan: SplitPlan, parts: AdaptedSplits, part: str = "train") -> Ints:
-    """Return the position in the plan of each sample of a part that is used."""
+def _find_positions(
+    plan: SplitPlan,
+    parts: AdaptedSplits,
+    part: str = "train",
+    calibration: BatchDataset | None = None,
+) -> Ints:
+    """Return the position in the plan of each sample of a part that is used.
+
+    If ``calibration`` is given, they are those of these samples of the part.
+    """
     positions: Ints = getattr(parts.split or plan.split, part)
-    samples = parts.samples[PARTS.index(part)]
+    samples = parts.samples[PARTS.index(part)] if calibration is None else calibration
     if isinstance(samples, Subset):  # without dropped labels
         positions = positions[copy_to_numpy(samples.rows)]
     assert len(positions) == len(samples)
@@ -292,8 +300,14 @@ def _find_positions(plan: SplitPlan, parts: AdaptedSplits, part: str = "train") 
 
 
 def find_positions(source: DataSource, recipe: Recipe, part: str) -> Ints:
-    """Return the position in the plan of each sample of a part that is used ``(N,)``."""
-    return _find_positions(load_plan(source), _load(source, recipe).parts, part)
+    """Return the position in the plan of each sample of a part that is used ``(N,)``.
+
+    ``part`` is one of the three, or ``calibration`` if validation is divided.
+    """
+    plan, loaded = load_plan(source), _load(source, recipe)
+    if part == CALIBRATION:
+        return _find_positions(plan, loaded.parts, "val", loaded.calibration)
+    return _find_positions(plan, loaded.parts, part)
 
 
 def _sample_weight(source: DataSource, parts: AdaptedSplits) -> NDArray[np.float64] | None:
