@@ -25,6 +25,7 @@ PACKAGE_DATA = (
     "evaluation/report/page/page.html.j2",
     "inference/card.md.j2",
     "functional/_kernels/cpu/term.c",
+    "weights/digests.json",
 )
 # tests that need no data and no optional tool, for sessions with other versions
 PORTABLE_TESTS = (

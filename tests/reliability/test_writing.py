@@ -22,7 +22,7 @@ ALLOWED = {
     ("cli/data.py", "inspect"): "calls LabelReport.save, whose files appear complete",
     ("training/fit_estimator.py", "fit_estimator"): "calls save",
     ("training/fit_estimator.py", "save"): "files with digests; the record of the run is last",
-    ("inference/fit.py", "_write_member"): "into a folder that is renamed once it is whole",
+    ("inference/fit.py", "write_member"): "into a folder that is renamed once it is whole",
     ("training/handover.py", "write"): "temporary, and read only after it is whole",
     ("training/hardware.py", "reset_peak_memory"): "a switch of the kernel",
     ("training/training_log.py", "_open"): "logs that only people read, appended",

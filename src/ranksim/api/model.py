@@ -32,6 +32,7 @@ from ranksim.inference.drift import measure_drift
 from ranksim.inference.fit import fit_model
 from ranksim.inference.fit_request import FitRequest
 from ranksim.inference.prediction import evaluate_predictions
+from ranksim.inference.released import find_released
 from ranksim.inference.saved_model import CARD, load_model
 from ranksim.inference.saved_model import Model as SavedModel
 from ranksim.metrics import REGION_NAMES, ShotRegions
@@ -280,7 +281,7 @@ class Model(SavedModel):
         """Load a model of :meth:`save`, ``out=`` or ``ranksim fit``; no code of it is executed.
 
         Args:
-            folder: of the model.
+            folder: of the model, or the name of a released one, such as ``ranksim/glucose``.
             encoder: the folder of the pretrained encoder, if the model was trained with one.
             model: the function that builds the network, if it was trained with one of yours.
         """
@@ -318,14 +319,17 @@ class Model(SavedModel):
         """Load a model from the Hugging Face hub, or from a folder; no code of it is executed.
 
         Args:
-            repo_id: ``owner/name``, or the path of a folder.
+            repo_id: ``owner/name``, or the path of a folder. Names such as ``ranksim/glucose`` are
+                models that come with ranksim.
             revision: branch, tag or commit of the repository.
             token: of the hub; by default that of ``hf auth login``.
             encoder: the folder of the pretrained encoder, if the model was trained with one.
             model: the function that builds the network, if it was trained with one of yours.
         """
         folder = Path(repo_id)
-        if not folder.is_dir():
+        if not folder.is_dir() and (released := find_released(str(repo_id))) is not None:
+            folder = released
+        elif not folder.is_dir():
             folder = download_model(str(repo_id), revision=revision, token=token)
         return cls.load(folder, encoder=encoder, model=model)
 

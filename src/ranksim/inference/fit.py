@@ -333,9 +333,9 @@ def _write_model(
     with replace_folder(bench.out) as folder:
         if "members" in config:
             for number, member in enumerate(trainings.members):
-                config["members"][number] |= _write_member(member, folder / MEMBERS / str(number))
+                config["members"][number] |= write_member(member, folder / MEMBERS / str(number))
         else:
-            config |= _write_member(run, folder)
+            config |= write_member(run, folder)
         write_json(folder / CONFIG, with_digest(config))
         write_json(folder / METRICS, with_digest(metrics))
         if intervals is not None:
@@ -379,7 +379,7 @@ def _write_folds(path: Path, trainings: _Trainings) -> None:
     write_columns(path, columns)
 
 
-def _write_member(run: Run, folder: Path) -> dict[str, Any]:
+def write_member(run: Run, folder: Path) -> dict[str, Any]:
     """Write the files of a trained run, and return its entries of ``config.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(run.recipe, EstimatorRecipe):

@@ -28,6 +28,7 @@ from ranksim.evaluation.views import read_test_set
 from ranksim.exceptions import DataError, RankSimError, UsageError, require_optional
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import parse_ranges
+from ranksim.inference.released import OWNER, find_released
 from ranksim.inference.saved_intervals import INTERVALS, SavedIntervals
 from ranksim.inference.saved_reference import REFERENCE, Reference
 from ranksim.inference.seen_samples import (
@@ -344,7 +345,7 @@ def load_model(
     """Load a model that ``ranksim fit`` saved, without executing code from its files.
 
     Args:
-        path: the folder of the model.
+        path: the folder of the model, or the name of a released one, such as ``ranksim/glucose``.
         encoder: the folder of the pretrained encoder, if the model was trained with one.
         network: the function that builds the network, if the model was trained with one of the
             user. Predictions need it.
@@ -363,9 +364,7 @@ def load_model(
                 f"{describe_value(network)}"
             )
         network = CustomNetwork(network)
-    folder = Path(path)
-    if not folder.is_dir():
-        raise DataError(f"The model {folder} does not exist: pass a folder that ranksim fit wrote.")
+    folder = _find_folder(path)
     config = read_json(folder / CONFIG)
     if not {"format", "ranksim", "kind"} <= config.keys():
         raise DataError(f"{folder / CONFIG} does not describe a model: pass another folder.")
@@ -413,6 +412,19 @@ def load_model(
     return Model(
         *(folder, config, metrics, adapter, regions, tuple(members), samples, intervals, reference)
     )
+
+
+def _find_folder(path: str | Path) -> Path:
+    """Return the folder of a model, given so or as the name of a released model."""
+    folder = Path(path)
+    if not folder.is_dir():
+        folder = find_released(str(path)) or folder
+    if not folder.is_dir():
+        raise DataError(
+            f"The model {folder} does not exist: pass a folder that ranksim fit wrote, or a name "
+            f"such as {OWNER}/glucose."
+        )
+    return folder
 
 
 def _check_network(
