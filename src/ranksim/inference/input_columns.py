@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
-from ranksim.data.batch import BatchDataset
+from ranksim.data.batch import BatchDataset, VectorDataset
 from ranksim.data.images.facts import examine_images
 from ranksim.data.images.table import image_paths
 from ranksim.data.table import Ints, Table
@@ -64,7 +64,8 @@ def measure_inputs(
     - A table: its numbers, dates and categories; of a column of lists, their distance from the
       training mean, as the root mean square of their standardized numbers.
     - Texts: words of each, and the share of those without a word vector.
-    - Images: width, height, and mean and standard deviation of the pixels as the network gets them.
+    - Images: width, height, and mean and standard deviation of the pixels as the network gets them,
+      unless it reads features of a frozen encoder.
     - A series: the last reading of each window.
 
     Args:
@@ -150,17 +151,15 @@ def _measure_images(
     assert table.root is not None
     paths = image_paths(table.take(rows), adapter.name)
     sizes = examine_images(table.root, paths).sizes.astype(np.float64)
+    properties = {"width": sizes[:, 0], "height": sizes[:, 1]}
+    if isinstance(samples, VectorDataset):  # features of a frozen encoder, without pixels
+        return [InputColumn(f"{adapter.name} ({k})", values) for k, values in properties.items()]
     pixels = [
         (batch.mean(axis=(1, 2, 3)), batch.std(axis=(1, 2, 3)))
         for (batch,) in _read_batches(samples, _BATCH // 16)
     ]
     means, deviations = (np.concatenate(part) for part in zip(*pixels, strict=True))
-    properties = {
-        "width": sizes[:, 0],
-        "height": sizes[:, 1],
-        "mean of pixels": means,
-        "deviation of pixels": deviations,
-    }
+    properties |= {"mean of pixels": means, "deviation of pixels": deviations}
     return [InputColumn(f"{adapter.name} ({k})", values) for k, values in properties.items()]
 
 
