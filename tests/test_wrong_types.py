@@ -61,6 +61,7 @@ GAR = {
     "label_std": (1.0, NUMBER),
 }  # fmt: skip
 PAIR = {"preds": (LABELS, LABEL_VECTOR), "target": (LABELS, LABEL_VECTOR)}
+INTERVALS = dict.fromkeys(("lower", "upper", "labels"), (LABELS, LABEL_VECTOR))
 OUTPUTS = {
     "outputs": (torch.rand(4, 2), TENSOR), "target": (Y, TENSOR), "sample_weight": (None, REF),
 }  # fmt: skip
@@ -168,6 +169,8 @@ CASES = {
         top=((5,), ("5", 5, ["5"], None)),
     ),
     "pinball_loss": case(metrics.pinball_loss, **PAIR, level=(0.5, NUMBER)),
+    "covers": case(metrics.covers, **INTERVALS),
+    "interval_score": case(metrics.interval_score, **INTERVALS, level=(0.9, NUMBER)),
     "crps_gaussian": case(
         metrics.crps_gaussian, mean=(LABELS, LABEL_VECTOR[:-1]), target=(LABELS, LABEL_VECTOR),
         scale=(LABELS, LABEL_VECTOR[:-1]),
