@@ -49,9 +49,7 @@ def test_ranksim_accepts_command(arguments, monkeypatch, tmp_path):
     requests = []
     monkeypatch.chdir(tmp_path)
     (tmp_path / "homes.csv").touch()  # is looked for, and not read
-    monkeypatch.setattr(
-        train, "run_sweep_request", lambda request, as_json: requests.append(request)
-    )
+    monkeypatch.setattr(train, "run_sweep_request", lambda request, *_: requests.append(request))
     monkeypatch.setattr(sweep_request, "resolve_user_data", lambda location, options: SOURCE)
     monkeypatch.setattr(
         tune_part, "tune", lambda request, as_json: requests.append(request.bench) or TUNED

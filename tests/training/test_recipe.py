@@ -70,6 +70,7 @@ def test_every_field_can_be_changed(benchmark, kind):
         "fds_min_ratio": 0.3, "fds_empty_bins": "zeros", "fds_paper_compat": True,
         "rrt_paper_compat": True, "lr_milestones": [3, 7], "fds_min_label": -5.0,
         "fds_max_label": 90.0, "flip": False, "rare_threshold": 0.5, "srl_momentum": 0.5,
+        "gaussian_beta": 0.3, "laplace_beta": 0.3,
         "encoder": "conv" if kind is SeriesRecipe else "resnet34",
     }  # fmt: skip
     for field in dataclasses.fields(kind):

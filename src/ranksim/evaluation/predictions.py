@@ -53,8 +53,9 @@ class Predictions:
             ``image``; ``part`` is that of the model's split, ``train``, ``val`` or ``test``, or
             empty if the model did not see the sample.
         distribution: a scale or quantiles of each prediction, of methods that predict them.
-        lower, upper: ends of the prediction intervals, in the unit of the label, ``(N,)``; infinite
+        lower: lower ends of the prediction intervals, in the unit of the label, ``(N,)``; infinite
             with too few calibration samples, None of a model without intervals.
+        upper: upper ends, likewise.
     """
 
     rows: NDArray[np.int64]
