@@ -246,6 +246,7 @@ def test_calibration_changes_neither_training_nor_test(comparison, homes):
         plain.coverage_frame()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [user_data.SENTENCES, user_data.SERIES, user_data.PICTURES])
 def test_other_kinds_of_data(kind, tmp_path):
     writers = {

@@ -60,9 +60,7 @@ def requests(monkeypatch):
     from ranksim.experiments import tune
 
     received = []
-    monkeypatch.setattr(
-        train, "run_sweep_request", lambda request, as_json: received.append(request)
-    )
+    monkeypatch.setattr(train, "run_sweep_request", lambda request, *_: received.append(request))
 
     def search(request, on_trial):
         received.append(request.bench)

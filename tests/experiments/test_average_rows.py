@@ -188,6 +188,7 @@ def test_diverged_member_is_named(homes, tmp_path, monkeypatch):
     assert describe_failure(failed).startswith("diverged in sqinv seed 0 at step 1 (lr ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "options"),
     [

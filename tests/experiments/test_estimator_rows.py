@@ -84,6 +84,7 @@ def test_methods_without_a_seed_are_fitted_once(sweep):
     assert len(list((request.out / "runs/trees").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_method_without_a_seed_is_compared_with_every_seed(sweep):
     results, request = sweep
     comparison = row_of(results, "trees")["vs_baseline"]

@@ -72,6 +72,7 @@ def test_frozen_features_are_computed_once_for_networks_and_estimators(tmp_path,
     assert np.ptp(vectors.numpy(), axis=0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "names"),
     [

@@ -215,6 +215,7 @@ def test_bad_trials_are_pruned(small_sts, tmp_path, monkeypatch):
     assert len(unfinished) == 2
 
 
+@pytest.mark.slow
 def test_diverged_trial_is_never_the_best(small_sts, tmp_path, monkeypatch):
     def diverge(run, on_validation):
         weight = run.recipe.ranksim_weight

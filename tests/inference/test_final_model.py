@@ -529,6 +529,7 @@ def test_warning_of_all_folds_is_given_once(tmp_path):
     assert warning.startswith("Column 'copy'")
 
 
+@pytest.mark.slow
 def test_each_fold_is_predicted_by_a_model_of_the_others(sources, tmp_path):
     data = sources("table")
     folder, _ = fit(data, tmp_path / "m", "median", final={"cross_validate": 3})

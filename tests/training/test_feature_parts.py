@@ -37,6 +37,7 @@ from tests.oracles import dense_terms, term_training
 from tests.oracles import feature_terms as slow
 
 TERMS = [name for name, part in PARTS.items() if part.kind == "feature term"]
+FAST = ("rnc", "bsam")  # the other ones train like them
 over_terms = pytest.mark.parametrize("name", TERMS)
 SMALL = {"srl_points": 32}
 
@@ -195,8 +196,14 @@ def test_estimators_have_no_features(name):
         parse_method("trees+bsam", "inverse")
 
 
-@pytest.mark.parametrize("name", [*TERMS, "bsam"])
-@pytest.mark.parametrize("more", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        pytest.param(name, more, marks=[pytest.mark.slow] * (not more or name not in FAST))
+        for name in (*TERMS, "bsam")
+        for more in (True, False)
+    ],
+)
 def test_text_training_runs_and_resumes(tmp_path, name, more):
     technique = Technique(
         weighting="inverse" if more else "none", ranksim=more, fds=more, parts=(name,)

@@ -175,6 +175,7 @@ def test_weights_of_uvote_are_powers_of_bin_counts(lds, heads):
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 @over_heads
 def test_text_training_runs_and_resumes(tmp_path, name):
     technique = Technique(parts=(name,), ranksim=True, fds=True)

@@ -64,7 +64,7 @@ def test_region_threshold(shrinkage, is_weighted):
     """Regions with many, few, one and no calibration sample; ties; unequal weights."""
     for seed, ties in enumerate((False, True)):
         rng = np.random.default_rng(seed)
-        regions = rng.permutation(["many"] * 30 + ["medium"] * 12 + ["few"] * 3 + ["zero"])
+        regions = rng.permutation(["many"] * 14 + ["medium"] * 6 + ["few"] * 3 + ["zero"])
         scores = draw_scores(len(regions), seed, ties)
         weights = rng.integers(1, 9, len(regions)) / 4 if is_weighted else np.ones(len(regions))
         fitted = RegionConformal(scores, regions, weights, shrinkage)

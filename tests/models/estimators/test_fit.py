@@ -136,6 +136,7 @@ def test_without_information_it_predicts_the_weighted_optimum(name, loss):
         assert pred == pytest.approx(mean, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "loss"), CASES)
 def test_choices_of_an_earlier_fit_are_repeated_without_validation(name, loss):
     """The number of trees, the penalty or of neighbors is given, and validation decides nothing."""
