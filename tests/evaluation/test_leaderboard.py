@@ -339,3 +339,12 @@ def test_folders_without_results_or_vanilla_are_refused(tmp_path):
     recipe.write_text("lr = [")
     with pytest.raises(DataError, match=r"texts.toml is not a recipe file: give one that ranksim"):
         read_leaderboard([tmp_path])
+
+
+def test_results_with_another_preset_are_another_column(tmp_path):
+    write_results(tmp_path / "texts", METHODS[:2])
+    content = write_results(tmp_path / "texts-minilm", METHODS[:2], path="texts")
+    save(tmp_path / "texts-minilm", content | {"preset": "minilm"})
+    columns = read_leaderboard([tmp_path]).data_sets
+    assert [(each.name, each.preset) for each in columns][1] == ("texts-minilm", "minilm")
+    assert columns[0].preset != "minilm"

@@ -36,6 +36,7 @@ from ranksim.training.publications import find_license, find_paper
 Record = Mapping[str, Any]
 REGIONS = ("few", "balanced")
 RECIPES = "recipes"  # folder of recipe files within that of a leaderboard
+_IDENTITY = ("benchmark", "options", "regions_from", "preset")  # of a column
 _KINDS = {
     **dict.fromkeys(("sts-b-dir", "sentiment-dir", "text", "sentences"), "texts"),
     **dict.fromkeys(("glucose", "series"), "time series"),
@@ -157,7 +158,7 @@ def read_leaderboard(folders: Sequence[Path]) -> Leaderboard:
     """Read the leaderboard from folders of results.
 
     A folder has the ``results.json`` of a sweep, or else folders that have one; results on equal
-    data are one column, with the name of the first. Recipe files of ``ranksim tune`` below
+    data with one preset are a column, with the name of the first. Recipe files of ``ranksim tune`` below
     ``recipes/NAME`` say how the recipes were chosen on the data set NAME.
 
     Raises:
@@ -167,7 +168,7 @@ def read_leaderboard(folders: Sequence[Path]) -> Leaderboard:
     columns: dict[str, list[tuple[str, Record]]] = {}
     for path in _list_results(folders):
         results = read_results(path)
-        identity = {name: results.get(name) for name in ("benchmark", "options", "regions_from")}
+        identity = {name: results.get(name) for name in _IDENTITY}
         key = json.dumps(identity, sort_keys=True)
         name = path.name
         if key not in columns and name in {each[0][0] for each in columns.values()}:
