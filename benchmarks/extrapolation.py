@@ -90,6 +90,9 @@ def collect_runs(out: Path) -> Records:
             if not (folder / "results.json").is_file():
                 continue
             for run in read_results(folder)["runs"]:
+                if run["status"] != "done":
+                    print(f"left out: {run['identity']['method']}, {folder.name}: did not end")
+                    continue
                 scores = run["result"]["metrics"]["test"]
                 records.append(
                     {"task": task, "setting": setting, "method": run["identity"]["method"]}

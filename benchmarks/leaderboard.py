@@ -140,8 +140,8 @@ def compare(name: str, methods: list[str], options: argparse.Namespace) -> None:
         out = options.out / folder
         command = [*data_set.command("compare", vars(options)), "--methods", ",".join(rows)]
         command += ["--seeds", seeds, "--recipe", str(recipe), "--share-ranksim"]
-        run([*command, "--jobs", options.jobs, "--out", str(out)])
-        if options.write:
+        is_finished = run([*command, "--jobs", options.jobs, "--out", str(out)])
+        if options.write and is_finished:
             (RESULTS / folder).mkdir(parents=True, exist_ok=True)
             shutil.copy(out / "results.json", RESULTS / folder)
     if options.write:

@@ -3,7 +3,8 @@
 import pytest
 
 from benchmarks import extrapolation
-from ranksim._utils.storage import read_verified_json
+from ranksim._utils.storage import read_verified_json, with_digest, write_json
+from tests.helpers.results import make_results
 
 
 def make_record(method, seed, zero, setting="default"):
@@ -20,6 +21,20 @@ def test_table_shows_means_and_deviations_over_seeds():
         "", "rrt", "1.5 ± 0.71", "5 ± 1.4", "6"
     ]  # fmt: skip
     assert "| weight 1, γ 1 | rrt+ranksim | 1.5 ± 0.71 | 3 ± 0 | 3 |" in ranked
+
+
+def test_diverged_runs_are_left_out_and_named(tmp_path, capsys):
+    folder = tmp_path / "abalone, default"
+    folder.mkdir()
+    methods = ("vanilla", "rrt+ranksim")
+    content = make_results(methods, failed=[("rrt+ranksim", 1)], published=False, tsne=False)
+    write_json(folder / "results.json", with_digest(content))
+    records = extrapolation.collect_runs(tmp_path)
+    assert [(each["method"], each["seed"]) for each in records] == [
+        *(("vanilla", seed) for seed in range(3)),
+        *(("rrt+ranksim", seed) for seed in (0, 2)),
+    ]
+    assert "rrt+ranksim" in capsys.readouterr().out
 
 
 def test_page_has_the_table_of_the_results(tmp_path):

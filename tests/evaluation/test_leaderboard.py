@@ -286,8 +286,40 @@ def test_unfinished_sweeps_have_no_intervals(tmp_path):
     (line,) = [each for each in list_changes(read_leaderboard([tmp_path]), "few") if "bmse" in each]
     assert "% (no interval yet)" in line
     findings = list(list_findings(read_leaderboard([tmp_path])))
-    assert findings[0] == "texts: the trainings have not ended, so that no change is sure yet."
+    reason = "unfinished trainings give no intervals, so that no change is sure."
+    assert findings[0] == f"texts: {reason}"
     assert not [each for each in findings if each.startswith("Texts")]
+
+
+def test_one_seed_has_no_intervals(tmp_path):
+    write_results(tmp_path / "texts", METHODS[:2], seeds=1)
+    first, *_ = list_findings(read_leaderboard([tmp_path]))
+    assert first == "texts: one seed gives no intervals, so that no change is sure."
+
+
+def test_rows_without_a_search_name_none(tmp_path):
+    write_results(tmp_path / "texts", ("vanilla", "inv", "inv+ranksim"))
+    (line,) = [each for each in list_methods(read_leaderboard([tmp_path])) if "+ranksim" in each]
+    assert line.split("|")[4].strip() == ""
+
+
+def test_first_stage_of_a_member_counts_in_the_cost(tmp_path):
+    content = write_results(tmp_path / "texts", ("vanilla", RNC, "average+rnc"))
+    runs = {(run["identity"]["method"], run["identity"]["seed"]): run for run in content["runs"]}
+    for (method, seed), run in runs.items():
+        if method == "average+rnc":
+            members = (runs[name, seed]["identity"] for name in ("vanilla", RNC))
+            run["identity"] |= {"members": [*members], "data": {}}
+            run["result"] |= {"seconds": 0.0, "steps": 0}
+    for seed in range(3):
+        first = json.loads(json.dumps(runs["vanilla", seed]))
+        first["identity"]["method"] = "encoder+rnc"
+        first["result"]["seconds"] = 500.0
+        content["runs"].append(first)
+    save(tmp_path / "texts", content)
+    read = read_leaderboard([tmp_path])
+    costs = [row_of(read, name).total_cost for name in (RNC, "average+rnc")]
+    assert costs[1] == pytest.approx(costs[0] + 1)
 
 
 def test_names_of_columns_are_distinct(tmp_path):

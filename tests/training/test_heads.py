@@ -98,6 +98,30 @@ def explain(name, outputs, context):
     return [pred for pred, _ in pairs], [[scale] for _, scale in pairs]
 
 
+def invert_scale(pred, scale, transform):
+    """Return the mean distance to the two ends that lie in the range of the training labels."""
+    if transform is None:
+        return scale
+    low, high = transform([transform.minimum, transform.maximum])
+    pred = min(max(pred, low), high)
+    ends = [end for end in (pred - scale, pred + scale) if low <= end <= high]
+    if not ends:
+        return [(transform.maximum - transform.minimum) / 2]
+    label = transform.inverse(pred)
+    return np.mean([abs(transform.inverse(end) - label) for end in ends], axis=0)
+
+
+@pytest.mark.parametrize("transform", ["log", "yeo-johnson", "quantile"])
+def test_no_prediction_beyond_the_labels_is_certain(transform):
+    """The inverse clips the prediction and both ends to one label, whose distance is zero."""
+    fitted = TargetTransform.fit(np.exp(np.random.default_rng(0).normal(size=99)), transform)
+    far = torch.tensor([[-30.0, 0.0], [30.0, 0.0], [0.0, 5.0], [float("nan"), 0.0]])
+    columns = predict_columns(ScaleHead(4, "laplace"), far, 1.0, fitted).numpy()
+    assert (columns[:3, 1] > 0.1).all()
+    assert columns[2, 1] == pytest.approx((fitted.maximum - fitted.minimum) / 2)
+    assert np.isnan(columns[3]).all()
+
+
 @over_heads
 @pytest.mark.parametrize("transform", ["", "log", "quantile"])
 def test_predictions_in_the_unit_of_the_label(name, transform):
@@ -114,8 +138,7 @@ def test_predictions_in_the_unit_of_the_label(name, transform):
     if name == "quantile":
         expected = inverse(3 * spread)
     else:
-        low, high = (inverse(3 * (preds[:, None] + sign * spread)) for sign in (-1, 1))
-        expected = (high - low) / 2
+        expected = [invert_scale(*row, fitted) for row in zip(3 * preds, 3 * spread, strict=True)]
     np.testing.assert_allclose(columns[:, 1:], expected, rtol=1e-4, atol=1e-4)
     distribution = make_distribution(model.head, columns)
     assert len(distribution) == 40

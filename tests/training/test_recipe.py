@@ -162,6 +162,15 @@ def test_tuned_recipe_applies_to_all_names_of_a_method(tmp_path):
         assert load_recipe("sts-b-dir", "small", method, tuned=tuned).lds_kernel_size == 9
 
 
+@pytest.mark.parametrize("name", ["average+sqinv", "sqinv+average", "average+sqinv(log)"])
+def test_tuned_table_of_an_average_is_refused(tmp_path, name):
+    """It trains nothing itself, so its values would be ignored."""
+    path = tmp_path / "recipe.toml"
+    path.write_text(f'[methods."{name}"]\nlr = 0.01\n')
+    with pytest.raises(UsageError, match="give a table for sqinv.* instead"):
+        read_tuned(path, preset_table("table", "small"), "inverse", recipes.TableRecipe)
+
+
 def test_second_stage_inherits_changes_of_first():
     rrt = parse_method("rrt+fds+ranksim", "inverse")
     tuned = {"vanilla+fds": {"fds_bins": 10}, "vanilla+fds+ranksim": {"ranksim_weight": 0.7}}

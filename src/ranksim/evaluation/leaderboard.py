@@ -158,8 +158,8 @@ def read_leaderboard(folders: Sequence[Path]) -> Leaderboard:
     """Read the leaderboard from folders of results.
 
     A folder has the ``results.json`` of a sweep, or else folders that have one; results on equal
-    data with one preset are a column, with the name of the first. Recipe files of ``ranksim tune`` below
-    ``recipes/NAME`` say how the recipes were chosen on the data set NAME.
+    data and with the same preset are one column, with the name of the first. Recipe files of
+    ``ranksim tune`` below ``recipes/NAME`` say how the recipes were chosen on the data set NAME.
 
     Raises:
         DataError: there are no results, or they are damaged.
@@ -393,10 +393,9 @@ def _list_costs(key: str, results: Record) -> list[tuple[float, float]]:
     costs = []
     for run in (run for run in done if run["identity"]["method"] == key):
         identity = run["identity"]
-        first = [identity["stage_one"]] if "stage_one" in identity else []
         required = [
             results_by_seed(done, each["method"]).get(each["seed"])
-            for each in (*first, *identity.get("members", ()))
+            for each in _list_required(identity)
         ]
         trained = [run["result"], *(each for each in required if each is not None)]
         if len(trained) <= len(required):
@@ -405,3 +404,11 @@ def _list_costs(key: str, results: Record) -> list[tuple[float, float]]:
         if steps:
             costs.append((seconds / steps, seconds))
     return costs
+
+
+def _list_required(identity: Record) -> Iterator[Record]:
+    """Yield the first stage or the members of a run, and what these require themselves."""
+    first = [identity["stage_one"]] if "stage_one" in identity else []
+    for each in (*first, *identity.get("members", ())):
+        yield each
+        yield from _list_required(each)

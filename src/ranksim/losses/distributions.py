@@ -57,8 +57,8 @@ class GaussianLoss(nn.Module):
 class LaplaceLoss(GaussianLoss):
     """Negative log-likelihood of a Laplace distribution with a predicted median and scale (β-NLL).
 
-    The scale is the mean absolute deviation. Arguments and use are those of
-    :class:`GaussianLoss`; equation: :func:`ranksim.functional.laplace_loss`.
+    The scale is the mean absolute deviation. It is used like
+    :class:`GaussianLoss`, with the same arguments; equation: :func:`ranksim.functional.laplace_loss`.
 
     Example:
         >>> import torch

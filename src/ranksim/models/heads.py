@@ -81,7 +81,7 @@ class ScaleHead(Head):
 
 
 class UVoteHead(ScaleHead):
-    """Several locations and scales, of which that of the smallest scale is the prediction.
+    """Several locations and scales; the location with the smallest scale is the prediction.
 
     Args:
         width: D, of the features ``(N, D)``.

@@ -38,7 +38,8 @@ def predict_columns(
 
     Quantiles are mapped by the inverse of the transform, which keeps them quantiles. A scale has no
     exact counterpart: it becomes half the distance between the inverses of the prediction plus and
-    minus the scale.
+    minus the scale. Where one of them is outside the range of the training labels, it becomes the
+    distance of the prediction to the other one.
 
     Args:
         head: of the network.
@@ -55,9 +56,26 @@ def predict_columns(
     if transform is None or head.family == "quantiles":
         rest = to_label_unit(spread, label_scale, transform)
     else:
-        ends = [to_label_unit(preds + sign * spread, label_scale, transform) for sign in (1, -1)]
-        rest = (ends[0] - ends[1]) / 2
+        rest = _invert_scale(preds * label_scale, spread * label_scale, transform).to(columns)
     return torch.cat([columns, rest], dim=1)
+
+
+def _invert_scale(preds: Tensor, scale: Tensor, transform: TargetTransform) -> Tensor:
+    """Return scales ``(N, 1)`` in the unit of the labels, of transformed predictions ``(N, 1)``.
+
+    The inverse clips to the range of the training labels: half the distance alone would be too
+    small for predictions near an end of it, and zero for those beyond.
+    """
+    center, spread = (copy_to_numpy(each.detach().double()) for each in (preds, scale))
+    low, high = transform(np.array([transform.minimum, transform.maximum]))
+    center = np.clip(center, low, high)
+    labels = transform.inverse(center)
+    above = transform.inverse(center + spread) - labels
+    below = labels - transform.inverse(center - spread)
+    is_above_cut, is_below_cut = center + spread > high, center - spread < low
+    one_sided = np.where(is_above_cut, below, above)
+    scales = np.where(is_above_cut != is_below_cut, one_sided, (above + below) / 2)
+    return torch.from_numpy(scales).to(preds.device)
 
 
 def make_distribution(head: Head, columns: NDArray[np.float64]) -> Distribution | None:

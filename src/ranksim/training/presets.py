@@ -166,6 +166,10 @@ def read_tuned(
                 kind.from_table({**common, **changes})
         except UsageError as error:
             raise UsageError(f"{label}: {error}") from error
+        if members := average_members(method):
+            raise UsageError(
+                f"{label} trains nothing itself: give a table for {members[-1].key} instead."
+            )
         if "weighting" in changes:
             raise UsageError(
                 f"{label}: weighting determines the meaning of all method names; set it with --set."

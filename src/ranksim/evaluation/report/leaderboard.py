@@ -84,7 +84,7 @@ def list_methods(board: Leaderboard) -> Iterator[str]:
     for row in board.rows:
         costs = ["" if c is None else f"{c:.1f} ×" for c in (row.step_cost, row.total_cost)]
         searches = "; ".join(f"{_describe_search(s)} on {k}" for k, s in row.searches.items())
-        if not searches and row.has_ranksim:
+        if not searches and row.has_ranksim and board.tunings:
             searches = "as without RankSim, and its fields as alone"
         cells = [*costs, searches, row.license or "none known", row.paper or ""]
         yield f"| `{row.method}` | {' | '.join(cells)} |"
@@ -119,7 +119,8 @@ def list_findings(board: Leaderboard) -> Iterator[str]:
     kinds: dict[str, list[str]] = {}
     for data_set in board.data_sets:
         if not _has_intervals(board, data_set.name):
-            yield f"{data_set.name}: the trainings have not ended, so that no change is sure yet."
+            reason = "one seed gives" if data_set.seeds == 1 else "unfinished trainings give"
+            yield f"{data_set.name}: {reason} no intervals, so that no change is sure."
             continue
         kinds.setdefault(data_set.kind, []).append(data_set.name)
         parts = [_describe_region(board, data_set.name, region) for region in REGIONS]
