@@ -100,11 +100,24 @@ def test_take_and_length():
     ("arguments", "reason"),
     [
         (("cauchy", SCALE), "family must be one of gaussian, laplace, quantiles, got 'cauchy'"),
-        (("laplace",), "a laplace distribution has a scale or quantiles, not both"),
-        (("quantiles", SCALE), "a quantiles distribution has a scale or quantiles"),
+        (("laplace",), "family laplace takes scale alone"),
+        (("quantiles", SCALE), "family quantiles takes quantiles alone"),
         (("quantiles", None, np.ones((3, 2)), (0.5,)), "one column for each of 1 levels"),
     ],
 )
 def test_wrong_distributions(arguments, reason):
     with pytest.raises(ValueError, match=reason):
         Distribution(*arguments)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "laplace", "quantiles"])
+@pytest.mark.parametrize("given", [(), ("scale",), ("quantiles",), ("scale", "quantiles")])
+def test_a_family_takes_its_parameter_alone(family, given):
+    needed = "quantiles" if family == "quantiles" else "scale"
+    arguments = {"scale": np.ones(2), "quantiles": np.ones((2, 1)), "levels": (0.5,)}
+    arguments = {name: arguments[name] for name in (*given, "levels")}
+    if given == (needed,):
+        assert len(Distribution(family, **arguments)) == 2
+    else:
+        with pytest.raises(ValueError, match=f"family {family} takes {needed} alone"):
+            Distribution(family, **arguments)

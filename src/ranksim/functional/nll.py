@@ -100,8 +100,8 @@ def laplace_loss(
         \Bigl( \log s_i + \frac{|p_i - y_i|}{\sigma s_i} \Bigr)
 
     The scale s is the mean absolute deviation. With β = 1 locations get the gradient of the
-    absolute error: β-NLL of the Gaussian, carried over. It takes the same
-    arguments as :func:`gaussian_loss` and raises the same errors.
+    absolute error: β-NLL of the Gaussian, carried over. It takes the same arguments as
+    :func:`gaussian_loss` and raises the same errors.
 
     Example:
         >>> import torch

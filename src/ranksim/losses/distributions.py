@@ -58,7 +58,8 @@ class LaplaceLoss(GaussianLoss):
     """Negative log-likelihood of a Laplace distribution with a predicted median and scale (β-NLL).
 
     The scale is the mean absolute deviation. It is used like
-    :class:`GaussianLoss`, with the same arguments; equation: :func:`ranksim.functional.laplace_loss`.
+    :class:`GaussianLoss`, with the same arguments; equation:
+    :func:`ranksim.functional.laplace_loss`.
 
     Example:
         >>> import torch

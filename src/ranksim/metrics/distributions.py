@@ -55,8 +55,13 @@ class Distribution:
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {self.family!r}")
-        if (self.scale is None) != (self.family == "quantiles"):
-            raise ValueError(f"a {self.family} distribution has a scale or quantiles, not both")
+        needed, other = "scale", "quantiles"
+        if self.family == "quantiles":
+            needed, other = other, needed
+        if getattr(self, needed) is None or getattr(self, other) is not None:
+            raise ValueError(
+                f"family {self.family} takes {needed} alone: give {needed}, not {other}"
+            )
         if self.quantiles is not None and self.quantiles.shape[1:] != (len(self.levels),):
             raise ValueError(
                 f"quantiles must have one column for each of {len(self.levels)} levels, got shape "
