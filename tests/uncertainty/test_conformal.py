@@ -211,7 +211,7 @@ def test_interval_score():
     ("call", "words"),
     [
         (lambda: conformal_quantile([1.0], 1.0), "level must lie between 0 and 1"),
-        (lambda: conformal_quantile([[1.0]], 0.9), "scores must be a vector"),
+        (lambda: conformal_quantile([[1.0]], 0.9), "scores must have shape"),
         (lambda: weighted_conformal_quantile([1.0], [1.0, 2.0], 0.9), "equally long"),
         (lambda: Band.from_predictions([1.0, 2.0], [1.0, 0.0]), "above 0"),
         (lambda: interval_score([0], [1], [0], 90), "level must lie between 0 and 1"),
@@ -221,10 +221,60 @@ def test_interval_score():
         ),
         (
             lambda: RegionConformal.fit(Band.from_predictions([1.0]), [1.0], ["a", "b"]),
-            "equally long",
+            "region of each of 1 predictions",
         ),
     ],
 )
 def test_errors(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+BAND = Band.from_predictions([1.0, 2.0])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda bad: Band.from_predictions([1.0, bad]),
+        lambda bad: Band.from_predictions([1.0, 2.0], [1.0, bad]),
+        lambda bad: Band.from_quantiles([1.0, bad], [1.0, 2.0]),
+        lambda bad: BAND.scores([1.0, bad]),
+        lambda bad: RegionConformal.fit(BAND, [1.0, bad]),
+        lambda bad: weighted_conformal_quantile([1.0, 2.0], [1.0, bad], 0.5),
+        lambda bad: weighted_conformal_quantile([1.0, 2.0], [1.0, 1.0], 0.5, bad),
+        lambda bad: LabelShift.from_counts([0.0, 1.0, 2.0], [1, bad], [1, 1]),
+    ],
+)
+def test_numbers_that_are_not_finite_are_rejected(call, bad):
+    """They would give intervals without a meaning, and no error."""
+    with pytest.raises(ValueError, match="finite"):
+        call(bad)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: conformal_quantile([1.0, math.nan], 0.5), "scores must not be NaN"),
+        (lambda: weighted_conformal_quantile([1.0], [-1.0], 0.5), "weights must be at least 0"),
+        (lambda: Band.from_quantiles([1.0, 2.0], [1.0]), "equally long, got 2 and 1"),
+        (lambda: BAND.scores([1.0]), "as many as the 2 predictions, got 1"),
+        (lambda: RegionConformal.fit(BAND, [1.0, 2.0]).predict(BAND, 0.5, ["a"]), "each of 2"),
+        (lambda: LabelShift.from_counts([0.0, 1.0, 2.0], [1, -1], [1, 1]), "new must be at least"),
+        (lambda: LabelShift.from_counts([0.0, 1.0, 2.0], [0, 0], [1, 1]), "at least one label"),
+        (lambda: LabelShift.from_counts([0.0, 1.0, 2.0], [1], [1]), "3 edges and 1 and 1 counts"),
+        (lambda: LabelShift.from_counts([0.0, 2.0, 1.0], [1, 1], [1, 1]), "must ascend"),
+    ],
+)
+def test_impossible_arguments_are_rejected(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+@pytest.mark.parametrize("level", ["0.9", None])
+def test_levels_that_are_no_numbers_are_rejected(level):
+    fitted = RegionConformal.fit(BAND, [1.0, 2.0])
+    for call in (lambda: conformal_quantile([1.0], level), lambda: fitted.predict(BAND, level)):
+        with pytest.raises(TypeError, match="level must lie between 0 and 1, such as 0.9"):
+            call()

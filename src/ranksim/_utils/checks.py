@@ -47,6 +47,16 @@ def check_positive(name: str, value: object, or_zero: bool = False) -> float:
     return number
 
 
+def check_level(value: object) -> float:
+    """Return a coverage as a float; raise an error unless it lies between 0 and 1."""
+    is_number = isinstance(value, (float, int, numbers.Real))
+    if not is_number or not 0 < value < 1:  # type: ignore[operator]
+        raise (ValueError if is_number else TypeError)(
+            f"level must lie between 0 and 1, such as 0.9, got {describe_value(value)}"
+        )
+    return float(value)  # type: ignore[arg-type]
+
+
 def reject_masked(name: str, values: object) -> None:
     """Raise a ValueError for an array with masked values, whose mask NumPy drops silently."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim._utils.checks import describe_value
+from ranksim._utils.checks import check_level
 from ranksim.imbalance.bins import label_vector, require_vector, to_real_array
 
 Floats = NDArray[np.float64]
@@ -39,10 +39,7 @@ def interval_score(lower: ArrayLike, upper: ArrayLike, labels: ArrayLike, level:
         Raftery, "Strictly Proper Scoring Rules, Prediction, and Estimation" (JASA 2007), eq. 43.
     """
     low, high, values = _check_intervals(lower, upper, labels)
-    if not isinstance(level, (float, np.floating)) or not 0 < level < 1:
-        raise (ValueError if isinstance(level, (int, float, np.number)) else TypeError)(
-            f"level must lie between 0 and 1, such as 0.9, got {describe_value(level)}"
-        )
+    level = check_level(level)
     outside = np.maximum(np.maximum(low - values, values - high), 0.0)
     return np.asarray(high - low + 2 * outside / (1 - level))
 

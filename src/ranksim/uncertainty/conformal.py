@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim._utils.checks import describe_value
+from ranksim._utils.checks import check_level, check_positive, describe_value
+from ranksim.imbalance.bins import label_vector, require_vector, to_real_array
 
 Floats = NDArray[np.float64]
 _ROUNDING = 1e-9  # a sum of masses this close to the level reaches it
@@ -48,8 +49,8 @@ def conformal_quantile(scores: ArrayLike, level: float) -> float:
         Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World" (2005); Lei et al.,
         "Distribution-Free Predictive Inference for Regression" (JASA 2018).
     """
-    values = np.sort(_vector("scores", scores))
-    _check_level(level)
+    values = np.sort(_read_scores(scores))
+    level = check_level(level)
     k = math.ceil((len(values) + 1) * level - _ROUNDING)
     return float(values[k - 1]) if k <= len(values) else math.inf
 
@@ -81,13 +82,14 @@ def weighted_conformal_quantile(
     References:
         Tibshirani et al., "Conformal Prediction Under Covariate Shift" (NeurIPS 2019).
     """
-    values, mass = _vector("scores", scores), _vector("weights", weights)
+    values, mass = _read_scores(scores), _read_masses("weights", weights)
     if len(values) != len(mass):
         raise ValueError(
             f"scores and weights must be equally long, got {len(values)} and {len(mass)}"
         )
-    _check_level(level)
-    return _find_threshold(values, mass / (mass.sum() + test_weight), level)
+    level, weight = check_level(level), check_positive("test_weight", test_weight, or_zero=True)
+    total = mass.sum() + weight
+    return _find_threshold(values, mass / total, level) if total else math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +133,12 @@ class Band:
         References:
             Romano, Patterson and Candès, "Conformalized Quantile Regression" (NeurIPS 2019).
         """
-        ends = np.stack([_vector("lower", lower), _vector("upper", upper)])
-        low, high = np.sort(ends, axis=0)
+        ends = _vector("lower", lower), _vector("upper", upper)
+        if len(ends[0]) != len(ends[1]):
+            raise ValueError(
+                f"lower and upper must be equally long, got {len(ends[0])} and {len(ends[1])}"
+            )
+        low, high = np.sort(np.stack(ends), axis=0)
         return cls(low, high, np.ones_like(low))
 
     def __len__(self) -> int:
@@ -141,6 +147,10 @@ class Band:
     def scores(self, labels: ArrayLike) -> Floats:
         """Return how many units outside the band each label ``(N,)`` lies, below 0 inside."""
         values = _vector("labels", labels)
+        if len(values) != len(self):
+            raise ValueError(
+                f"labels must be as many as the {len(self)} predictions, got {len(values)}"
+            )
         outside = np.maximum(self.lower - values, values - self.upper)
         return np.asarray(outside / self.unit)
 
@@ -185,14 +195,22 @@ class LabelShift:
         A bin without a calibration sample has the ratio of the nearest one with some, whose counts
         include its own.
         """
-        target, source = _vector("new", new), _vector("calibration", calibration)
+        limits = _vector("edges", edges)
+        target, source = _read_masses("new", new), _read_masses("calibration", calibration)
+        if not len(target) == len(source) == len(limits) - 1 or (np.diff(limits) <= 0).any():
+            raise ValueError(
+                "edges must ascend and be one more than the counts new and calibration, got "
+                f"{len(limits)} edges and {len(target)} and {len(source)} counts"
+            )
+        if not target.any():
+            raise ValueError("new must count at least one label, got zeros")
         filled = np.flatnonzero(source > 0)
         if not len(filled):
-            return cls(_vector("edges", edges), np.ones_like(target))
+            return cls(limits, np.ones_like(target))
         distance = np.abs(np.arange(len(source))[:, None] - filled)
         nearest = filled[np.argmin(distance, axis=1)]
         sums = np.bincount(nearest, target, len(target))
-        return cls(_vector("edges", edges), sums[nearest] / source[nearest])
+        return cls(limits, sums[nearest] / source[nearest])
 
     def find_bins(self, labels: ArrayLike) -> NDArray[np.int64]:
         """Return the label bin of each label, ``(N,)``."""
@@ -290,13 +308,14 @@ class RegionConformal:
             shift: density ratios of labels, if new samples have others.
         """
         values = _vector("labels", labels)
-        names = np.full(len(values), "") if regions is None else np.asarray(regions, dtype=np.str_)
+        names = _read_regions(regions, len(values))
         weights = np.ones(len(values)) if shift is None else shift.weights(values)
         return cls(band.scores(values), names, weights, shrinkage, shift)
 
     def find_threshold(self, level: float, region: str = "", test_weight: float = 1.0) -> float:
         """Return the threshold of a region for a new sample of the given weight, maybe infinite."""
-        _check_level(level)
+        level = check_level(level)
+        test_weight = check_positive("test_weight", test_weight, or_zero=True)
         is_in = self.regions == region
         inside, total = self.weights * is_in, self.weights.sum() + test_weight
         share = self._find_share(inside, level)
@@ -323,7 +342,7 @@ class RegionConformal:
             level: coverage, between 0 and 1.
             regions: names of the regions of the predictions ``(N,)``; None: all in one.
         """
-        names = np.full(len(band), "") if regions is None else np.asarray(regions, dtype=np.str_)
+        level, names = check_level(level), _read_regions(regions, len(band))
         lower, upper = np.empty(len(band)), np.empty(len(band))
         for name in np.unique(names):
             rows = np.flatnonzero(names == name)
@@ -362,14 +381,33 @@ def _find_threshold(scores: Floats, masses: Floats, level: float) -> float:
     return float(scores[order][np.argmax(reached)]) if reached.any() else math.inf
 
 
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, such as 0.9, got {level!r}")
+def _read_scores(scores: ArrayLike) -> Floats:
+    """Return scores ``(N,)`` as float64, infinite ones included; raise an error for NaN."""
+    values = to_real_array(scores, "scores").astype(np.float64)
+    require_vector("scores", values.shape)
+    if np.isnan(values).any():
+        raise ValueError(f"scores must not be NaN, got {np.isnan(values).sum()} NaN")
+    return values
+
+
+def _read_masses(name: str, values: ArrayLike) -> Floats:
+    """Return weights or counts ``(N,)`` as float64; raise an error unless they are at least 0."""
+    masses = _vector(name, values)
+    if (masses < 0).any():
+        raise ValueError(f"{name} must be at least 0, got {describe_value(masses.min())}")
+    return masses
+
+
+def _read_regions(regions: ArrayLike | None, count: int) -> NDArray[np.str_]:
+    """Return the region of each of ``count`` samples, which is that of all if there are none."""
+    names = np.full(count, "") if regions is None else np.asarray(regions, dtype=np.str_)
+    if names.shape != (count,):
+        raise ValueError(
+            f"regions must name the region of each of {count} predictions, got shape {names.shape}"
+        )
+    return names
 
 
 def _vector(name: str, values: ArrayLike) -> Floats:
-    """Return values as a float64 array ``(N,)``; raise a ValueError if they are none."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1:
-        raise ValueError(f"{name} must be a vector, got an array of shape {array.shape}")
-    return array
+    """Return finite numbers as a float64 array ``(N,)``; raise an error for others."""
+    return label_vector(values, allow_empty=True, name=name)
