@@ -38,6 +38,19 @@ def test_uploaded_model_predicts_the_same(hub, homes, method):
     assert loaded.metrics == model.metrics
 
 
+def test_uploaded_model_has_its_intervals_without_the_data(hub, homes):
+    """Intervals need the calibration samples; nothing else of the data leaves the folder."""
+    model = ranksim.fit(homes, method="linear", interval=0.8, **QUIET)
+    ranksim.push_to_hub(model, "me/prices", token="hf_test")
+    assert not {"reference.json", "split.csv"} & hub.repositories["me/prices"].keys()
+    loaded, expected = ranksim.Model.from_pretrained("me/prices"), model.predict(homes)
+    predictions = loaded.predict(homes)
+    assert predictions.lower.tolist() == expected.lower.tolist()
+    assert predictions.upper.tolist() == expected.upper.tolist()
+    with raises_with(DataError, "no summary of its data"):
+        loaded.drift(homes)
+
+
 def test_folders_are_loaded_without_the_hub(hub, homes):
     model = ranksim.fit(homes, method="median", **QUIET)
     assert repr(ranksim.Model.from_pretrained(model.path)) == repr(model)

@@ -172,6 +172,10 @@ def test_samples_of_the_training_are_no_test(homes, model):
     learned = find(model, table[np.isin(parts, ["train", "val"])])
     assert learned["errors"] is None
     assert learned["labels"] is not None
+    newer = table[np.isin(parts, ["train", "val"]) & (table["built"] > "2010-01-01")]
+    moved = find(model, newer)
+    assert moved["verdict"] == "inputs moved"
+    assert moved["conclusion"].endswith("needs rows that the model was not fitted with.")
 
 
 def test_some_labels_may_be_missing(model):
@@ -188,7 +192,7 @@ def test_a_model_without_reference_says_what_to_do(model, tmp_path):
     (folder / REFERENCE).unlink()
     old = load_model(folder)
     assert len(old.predict(draw_homes(9, 5))) == 5
-    with pytest.raises(DataError, match="without a summary of its data.*fit it again") as error:
+    with pytest.raises(DataError, match="has no summary of its data.*a new fit") as error:
         measure_drift(old, draw_homes(9, 5))
     assert str(error.value).count(". ") == 0
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from ranksim._utils.formatting import format_value, single_line
 from ranksim.exceptions import DataError, UsageError, require_optional
+from ranksim.inference.saved_intervals import INTERVALS
 from ranksim.inference.saved_model import CARD
 
 _FILES = (
-    "config.json", "metrics.json", "model.safetensors", "samples.npz", CARD, "estimator/**",
-    "members/**",
+    "config.json", "metrics.json", "model.safetensors", "samples.npz", INTERVALS, CARD,
+    "estimator/**", "members/**",
 )  # fmt: skip
 _REPOSITORY = re.compile(r"(?:[\w][\w.-]*/)?[\w][\w.-]*")
 _TASKS = {"table": "tabular-regression", "series": "time-series-forecasting"}
@@ -26,7 +27,7 @@ def upload_model(
 ) -> str:
     """Upload the files of a model to a repository, which is created; return its address.
 
-    The split of the training data stays here.
+    The split of the training data and the distributions of its columns stay here.
     """
     hub = require_optional("huggingface_hub", "hub")
     _check_name(repo_id)

@@ -218,7 +218,7 @@ class Model(SavedModel):
             **options: those of :meth:`predict`.
 
         Raises:
-            DataError: an earlier version wrote the model.
+            DataError: the model has no summary of its data, as earlier versions wrote none.
         """
         if y is not None:
             data, _ = join_target(data, y, self.target)

@@ -39,6 +39,7 @@ from ranksim.training.trainer_config import TrainerConfig
 STABLE, INPUTS, LABELS = "stable", "inputs moved", "labels moved"
 RECALIBRATE, RETRAIN = "recalibrate", "retrain"
 _MAX_COLUMNS = 3  # in the conclusion
+_NEW_ROWS = "Whether errors have grown needs rows that the model was not fitted with"
 _FEW_SAMPLES = 100  # below, the conclusion says that small changes go unnoticed
 Floats = NDArray[np.float64]
 Masks = Mapping[str, NDArray[np.bool_]]
@@ -98,13 +99,13 @@ def measure_drift(model: Model, data: Any, **options: Any) -> tuple[dict[str, An
         all of them, and ``coverage`` if it has no intervals.
 
     Raises:
-        DataError: an earlier version wrote the model, or the data cannot be predicted.
+        DataError: the model has no summary of its data, or the data cannot be predicted.
     """
     if model.reference is None:
         raise DataError(
-            f"The model {model.path} was saved without a summary of its data, so that nothing can "
-            "be compared with it: fit it again with this version, or score labeled data with "
-            "ranksim evaluate."
+            f"The model {model.path} has no summary of its data (reference.json), which earlier "
+            "versions, the hub and released models lack: pass the folder of a new fit, or score "
+            "labeled data with ranksim evaluate."
         )
     predictions, inputs, table = model.predict_inputs(data, **options)
     columns = measure_inputs(model.adapter, table, inputs.rows, inputs.samples, is_new=True)
@@ -261,7 +262,7 @@ def _conclude(result: Mapping[str, Any], changes: Sequence[Change]) -> tuple[str
             "Errors by region have not surely grown: keep the model, and watch the regions that "
             "are more frequent now"
             if errors
-            else "Whether errors have grown needs rows that the model was not fitted with",
+            else _NEW_ROWS,
         )
     if sentences and errors:
         return INPUTS, _join(
@@ -270,8 +271,10 @@ def _conclude(result: Mapping[str, Any], changes: Sequence[Change]) -> tuple[str
     if sentences:
         return INPUTS, _join(
             sentences,
-            "Whether errors have grown cannot be seen without labels: label some of these rows, "
-            "and run this again",
+            _NEW_ROWS
+            if result["labels"]
+            else "Whether errors have grown cannot be seen without labels: label some of these "
+            "rows, and run this again",
         )
     names = ["inputs", "predictions"] + ["labels"] * bool(result["labels"])
     text = f"In {count}, {join_names(names)} have not surely moved"
