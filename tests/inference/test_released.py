@@ -15,6 +15,7 @@ from ranksim.experiments.sweep_request import make_runs
 from ranksim.experiments.sweep_settings import SweepSettings
 from ranksim.inference import released
 from ranksim.inference.benchmark_model import save_run, score_on_benchmark
+from ranksim.inference.prediction import ScoreRequest, score_predictions
 from ranksim.inference.released import DIGESTS, find_released, list_released
 from ranksim.inference.saved_model import WEIGHTS, load_model
 from scripts.release_weights import MAX_BYTES, MODELS, TOLERANCE
@@ -110,6 +111,16 @@ def test_models_are_loaded_by_name_without_the_hub(monkeypatch, tmp_path):
     (tmp_path / "ranksim" / "glucose").mkdir(parents=True)
     with pytest.raises(DataError, match=r"config\.json is missing"):
         load_model("ranksim/glucose")
+
+
+def test_predictions_of_a_released_model_are_scored_by_its_name(tmp_path):
+    path = tmp_path / "scored.csv"
+    path.write_text("prediction,label\n4.5,5\n1.5,0.5\n")
+    result = score_predictions(
+        ScoreRequest(path, model=Path("ranksim/sts-b-dir"), label="label", out=tmp_path)
+    )
+    assert result["test"]["all"]["mse"] == pytest.approx(0.625)
+    assert result["model"]["name"] == "sts-b-dir"
 
 
 def test_a_saved_run_predicts_a_table_with_the_scores_of_the_run(small_sts, tmp_path):

@@ -147,6 +147,7 @@ class NumberSummary:
             distance = float(steps.max())
             size = round(self.count * len(known) / (self.count + len(known)))
             p_value = float(stats.kstwo.sf(distance, max(size, 1)))
+            p_value = max(p_value, _smallest_p_value(self.count, len(known)))
         if self.missing or after.missing:
             p_value = min(1.0, 2 * min(p_value, homogeneity_p_value(*counts)))
         bins = self._count_bins(known)
@@ -292,6 +293,15 @@ def stability_index(before: Sequence[float] | Floats, after: Sequence[float] | F
     counts += 0.5
     old, new = counts / counts.sum(axis=1, keepdims=True)
     return float(np.sum((new - old) * np.log(new / old)))
+
+
+def _smallest_p_value(before: int, after: int) -> float:
+    r"""Return the p-value of the Kolmogorov–Smirnov test of two samples without any overlap.
+
+    It is :math:`2 / \binom{n + m}{m}`, not zero: all of few new numbers may be large by chance.
+    """
+    orders = math.lgamma(before + after + 1) - math.lgamma(before + 1) - math.lgamma(after + 1)
+    return min(1.0, 2 * math.exp(-orders))
 
 
 def describe_psi(psi: float) -> str:

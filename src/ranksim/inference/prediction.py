@@ -445,9 +445,9 @@ def _read_density(
     request: ScoreRequest, model: Model | None, training: TrainingTable | None
 ) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """Return ``(density, target, origin)`` of the training labels, from the model or data."""
-    if model is not None and request.model is not None:
-        digest = sha256(request.model / CONFIG)
-        origin: dict[str, Any] = {"model": {"name": request.model.name, "config_sha256": digest}}
+    if model is not None:
+        digest = sha256(model.path / CONFIG)
+        origin: dict[str, Any] = {"model": {"name": model.path.name, "config_sha256": digest}}
         return model.config["density"], model.target, origin
     assert training is not None
     table, options = training
