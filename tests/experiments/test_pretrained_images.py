@@ -106,7 +106,9 @@ def test_heads_and_fine_tuned_networks_are_saved(tmp_path, vit, changes, names):
 @pytest.mark.parametrize("benchmark", IMAGES)
 def test_presets_of_pretrained_models(benchmark):
     method = parse_method("vanilla+ranksim", "inverse")
-    with pytest.raises(UsageError, match="frozen must be false without a pretrained encoder"):
+    with pytest.raises(
+        UsageError, match=r"frozen must be false without a pretrained encoder \(--encoder NAME\)"
+    ):
         load_recipe(benchmark, "frozen", method)
     changes = {"encoder": "owner/model"}
     frozen, tuned = (load_recipe(benchmark, name, method, changes) for name in PRESETS)
@@ -118,7 +120,10 @@ def test_presets_of_pretrained_models(benchmark):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"frozen": True}, "frozen must be false without a pretrained encoder, got True"),
+        (
+            {"frozen": True},
+            "frozen must be false without a pretrained encoder .--encoder NAME., got True",
+        ),
         (
             {"frozen": True, "encoder": "vit", "encoder_lr": 1e-3},
             "encoder_lr must be 0 if frozen is true",

@@ -139,6 +139,13 @@ def test_techniques_without_effect_are_rejected(name, change, words):
 def test_malformed_change_and_unknown_preset_are_rejected():
     with pytest.raises(UsageError, match=r"--set takes FIELD=VALUE, .*got 'lr'"):
         parse_change("lr")
+    for name, preset, words in (
+        ("text", "frozen", "choose from small, or name a pretrained encoder with --encoder"),
+        ("text", "finetuned", "choose from small, or name a pretrained encoder with --encoder"),
+        ("sentences", "frozen", "choose from small, finetuned, of which small freezes the encoder"),
+    ):
+        with pytest.raises(UsageError, match=f"^{name} has no preset '{preset}': {words}\\.$"):
+            preset_table(name, preset)
     with pytest.raises(UsageError, match=r"sentiment-dir has no preset 'paper': choose from small"):
         load_recipe("sentiment-dir", "paper", VANILLA)
 

@@ -205,7 +205,7 @@ class CommandOptions:
 class UserDataOptions:
     """Options for commands on user data that choose the network."""
 
-    preset: PresetName = option("small, frozen or finetuned --encoder.", "small", "WORD")
+    preset: PresetName = option("small; frozen or finetuned, of --encoder.", "small", "WORD")
     encoder: str | None = option(
         "Table: mlp. Texts: bilstm, or a sentence encoder of the hub. Images: resnet18, "
         "resnet34, resnet50, or a vision model of the hub. Series: gru, conv."

@@ -41,6 +41,14 @@ _SEARCH = re.compile(  # comments that ranksim tune writes
 )
 
 
+_NAME_ENCODER = ", or name a pretrained encoder with --encoder"
+_PRESET_ADVICE = {  # by kind of data and preset
+    ("text", "frozen"): _NAME_ENCODER,
+    ("text", "finetuned"): _NAME_ENCODER,
+    ("sentences", "frozen"): ", of which small freezes the encoder",
+}
+
+
 @cache
 def _presets() -> dict[str, Any]:
     file = resources.files("ranksim.training") / "recipes.toml"
@@ -51,7 +59,10 @@ def preset_table(benchmark: str, preset: str) -> dict[str, Any]:
     """Return the fields of a preset without method-specific changes."""
     presets = _presets()[benchmark]
     if preset not in presets:
-        raise UsageError(f"{benchmark} has no preset {preset!r}: choose from {', '.join(presets)}.")
+        advice = _PRESET_ADVICE.get((benchmark, preset), "")
+        raise UsageError(
+            f"{benchmark} has no preset {preset!r}: choose from {', '.join(presets)}{advice}."
+        )
     return _inherit(presets[preset])
 
 

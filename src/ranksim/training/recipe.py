@@ -314,7 +314,7 @@ class ImageRecipe(NetworkRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         fits = not (self.frozen and self.encoder in RESNETS)
-        require(fits, "frozen", "false without a pretrained encoder", self.frozen)
+        require(fits, "frozen", "false without a pretrained encoder (--encoder NAME)", self.frozen)
         fits = not (self.frozen and self.encoder_lr)
         require(fits, "encoder_lr", "0 if frozen is true", self.encoder_lr)
 
