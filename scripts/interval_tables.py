@@ -23,7 +23,7 @@ from tests.reliability import intervals as simulation  # noqa: E402
 PAGE, PICTURE = ROOT / "docs/intervals.md", ROOT / "docs/img/intervals.svg"
 FIGURES = ROOT / "results/reliability/intervals.json"
 REGIONS = ("all", "many", "medium", "few")
-SHOWN = (  # score, rule, title and color of each line of the picture
+LINES = (  # score, rule, title and color of each line of the picture
     ("residual", "split", "residual, one threshold", plot.BASELINE),
     ("residual", simulation.RECOMMENDED, "residual, by region", plot.RANKSIM),
     ("scale", simulation.RECOMMENDED, "scale, by region", plot.METHOD_COLORS[0]),
@@ -105,7 +105,7 @@ def draw(figures: dict[str, Any]) -> plot.Picture:
         places = np.arange(len(REGIONS))
         for axis, by in zip(axes, ("predicted", "true"), strict=True):
             axis.axhline(figures["level"], color=plot.LINE, linewidth=1.6)
-            for score, rule, title, color in SHOWN:
+            for score, rule, title, color in LINES:
                 cells = find_way(figures, simulation.SIZES[1], score, rule)[by]
                 values = [cells[name] for name in REGIONS]
                 axis.plot(places, values, "o-", color=color, markersize=4, label=title)

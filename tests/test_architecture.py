@@ -30,6 +30,7 @@ WITHIN_LAYER = {
     "losses": {"functional"},
     "metrics": {"functional", "imbalance"},
     "models": {"functional"},
+    "uncertainty": {"imbalance"},
 }
 PACKAGES = sorted(name for layer in LAYERS for name in layer)
 CORE = ("functional", "imbalance", "losses", "models", "uncertainty")  # need torch and numpy only

@@ -137,6 +137,9 @@ def test_saved_intervals_are_those_in_memory(model, tmp_path):
     write_json(damaged / "intervals.json", with_digest(content))
     with raises_with(DataError, "intervals.json is damaged"):
         ranksim.Model.load(damaged)
+    (damaged / "intervals.json").unlink()
+    with raises_with(DataError, "intervals.json is missing"):
+        ranksim.Model.load(damaged)
 
 
 def test_models_without_intervals(homes):

@@ -71,7 +71,7 @@ def test_reference_equals_the_table(homes, model):
 def test_same_distribution_is_stable(model):
     result = find(model, draw_homes(1))
     assert result["verdict"] == "stable"
-    assert "have not surely moved, and errors have not grown" in result["conclusion"]
+    assert "have not surely moved, and errors have not surely grown" in result["conclusion"]
     assert not any(row["moved"] for row in result["inputs"])
     assert set(result["coverage"]["regions"]) >= {"all", "many"}
     json.dumps(result, allow_nan=False)

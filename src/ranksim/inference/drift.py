@@ -278,7 +278,7 @@ def _conclude(result: Mapping[str, Any], changes: Sequence[Change]) -> tuple[str
         )
     names = ["inputs", "predictions"] + ["labels"] * bool(result["labels"])
     text = f"In {count}, {join_names(names)} have not surely moved"
-    after = ", and errors have not grown" if errors else ""
+    after = ", and errors have not surely grown" if errors else ""
     small = "; so few show large changes alone" if result["samples"] < _FEW_SAMPLES else ""
     return STABLE, _join([text + after + small], "Keep the model")
 

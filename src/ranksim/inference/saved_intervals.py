@@ -81,14 +81,18 @@ class SavedIntervals:
         write_json(folder / INTERVALS, with_digest(content))
 
     @classmethod
-    def load(cls, folder: Path, regions: ShotRegions) -> SavedIntervals | None:
+    def load(
+        cls, folder: Path, regions: ShotRegions, *, is_required: bool
+    ) -> SavedIntervals | None:
         """Load the intervals of a model; return None if it has none.
 
         Raises:
-            DataError: the file is damaged.
+            DataError: the file is damaged, or missing although the model was fitted with intervals.
         """
         path = folder / INTERVALS
         if not path.exists():
+            if is_required:
+                raise DataError(f"{path} is missing: copy the model again, or fit it again.")
             return None
         try:
             content = read_verified_json(path)

@@ -408,7 +408,8 @@ def load_model(
             weights = _load_weights(path / WEIGHTS, digest)
             members.append(Member(path, recipe, weights, None, transform, network, technique))
     samples = read_sample_parts(folder / SAMPLES)
-    intervals, reference = SavedIntervals.load(folder, regions), Reference.load(folder)
+    intervals = SavedIntervals.load(folder, regions, is_required="coverage" in metrics)
+    reference = Reference.load(folder)
     return Model(
         *(folder, config, metrics, adapter, regions, tuple(members), samples, intervals, reference)
     )

@@ -27,7 +27,7 @@ SCORES = {
     "quantiles": "widths from the predicted quantiles",
 }
 _NOTE = (
-    "Above: coverage against the level asked for, on the diagonal if both agree. Below: mean "
+    "Above: coverage against the nominal level, on the diagonal if both agree. Below: mean "
     "width. Both by the region of the prediction, which is known before the label. By the region "
     "of the true label nothing guarantees the coverage, so the table shows it as measured."
 )
