@@ -82,7 +82,7 @@ def train(task: str, setting: str, options: argparse.Namespace) -> None:
 
 
 def collect_runs(out: Path) -> Records:
-    """Return the test errors by region of all finished runs in a folder."""
+    """Return the test errors by region of all runs in a folder, None of those that diverged."""
     records = []
     for task in COMMANDS:
         for setting in SETTINGS:
@@ -90,20 +90,20 @@ def collect_runs(out: Path) -> Records:
             if not (folder / "results.json").is_file():
                 continue
             for run in read_results(folder)["runs"]:
-                if run["status"] != "done":
-                    print(f"left out: {run['identity']['method']}, {folder.name}: did not end")
-                    continue
-                scores = run["result"]["metrics"]["test"]
+                scores = run["result"].get("metrics", {}).get("test", {})
                 records.append(
                     {"task": task, "setting": setting, "method": run["identity"]["method"]}
                     | {"seed": run["identity"]["seed"]}
-                    | {name: scores[name]["mae"] for name in ("all", "many", "zero")}
+                    | {name: scores.get(name, {}).get("mae") for name in ("all", "many", "zero")}
                 )
     return [record for record in records if record["method"] in METHODS]
 
 
 def list_errors(records: Records) -> list[str]:
-    """Return the lines of the table: means and standard deviations of errors over seeds."""
+    """Return the lines of the table: means and standard deviations of errors over seeds.
+
+    Runs that diverged are counted beside the method, and missing from its errors.
+    """
     groups: dict[tuple[str, ...], Records] = defaultdict(list)
     for record in records:
         groups[record["task"], record["setting"], record["method"]].append(record)
@@ -115,14 +115,21 @@ def list_errors(records: Records) -> list[str]:
         if setting != "default" and "ranksim" not in method:
             continue  # the same runs
         name = setting if "ranksim" in method else ""
-        everything, zero = ([run[part] for run in runs] for part in ("all", "zero"))
-        cells = [
-            f"{np.mean(values):.3g} ± {np.std(values, ddof=1):.2g}" for values in (everything, zero)
-        ]
-        lines.append(
-            f"| {TITLES[task]} | {name} | {method} | {' | '.join(cells)} | {max(zero):.3g} |"
-        )
+        done = [run for run in runs if run["zero"] is not None]
+        count = len(runs) - len(done)
+        failure = f" ({count} of {len(runs)} diverged)" if count else ""
+        errors = [[run[part] for run in done] for part in ("all", "zero")]
+        cells = [*map(describe_errors, errors), f"{max(errors[1]):.3g}" if done else "–"]
+        lines.append(f"| {TITLES[task]} | {name} | {method}{failure} | {' | '.join(cells)} |")
     return lines
+
+
+def describe_errors(errors: list[float]) -> str:
+    """Return the mean and the standard deviation of some errors."""
+    if not errors:
+        return "–"
+    deviation = f" ± {np.std(errors, ddof=1):.2g}" if len(errors) > 1 else ""
+    return f"{np.mean(errors):.3g}{deviation}"
 
 
 def write_tables(path: Path = PAGE) -> None:
