@@ -121,3 +121,16 @@ def test_a_family_takes_its_parameter_alone(family, given):
     else:
         with pytest.raises(ValueError, match=f"family {family} takes {needed} alone"):
             Distribution(family, **arguments)
+
+
+@pytest.mark.parametrize("level", [0, 1, 1.5, float("nan"), "0.5"])
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        Distribution("laplace", np.ones(2)),
+        Distribution("quantiles", quantiles=np.ones((2, 2)), levels=(0.1, 0.5)),
+    ],
+)
+def test_wrong_levels(distribution, level):
+    with pytest.raises(ValueError, match="level must be a number above 0 and below 1, got"):
+        distribution.at_levels(np.zeros(2), (0.5, level))

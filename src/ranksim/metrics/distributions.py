@@ -89,6 +89,8 @@ class Distribution:
         Between predicted quantiles they are interpolated over the levels, and beyond the outermost
         ones they are equal to these.
         """
+        for level in levels:
+            _check_level(level)
         points = np.asarray(preds, dtype=np.float64)
         if self.scale is not None:
             inverse = _invert_gaussian if self.family == "gaussian" else _invert_laplace
@@ -166,6 +168,12 @@ def name_level(level: float) -> str:
     return f"q{whole:0>2}{dot}{rest}"
 
 
+def _check_level(level: object) -> None:
+    """Raise a ValueError unless a level is a number above 0 and below 1."""
+    if not isinstance(level, numbers.Real) or not 0 < float(level) < 1:
+        raise ValueError(f"level must be a number above 0 and below 1, got {describe_value(level)}")
+
+
 def _invert_gaussian(level: float) -> float:
     """Return the quantile of the standard normal distribution."""
     return NormalDist().inv_cdf(level)
@@ -201,8 +209,7 @@ def pinball_loss(preds: ArrayLike, target: ArrayLike, level: float) -> float | N
     References:
         Koenker, Bassett, "Regression Quantiles" (Econometrica 1978).
     """
-    if not isinstance(level, numbers.Real) or not 0 < level < 1:
-        raise ValueError(f"level must be a number above 0 and below 1, got {describe_value(level)}")
+    _check_level(level)
     quantiles, labels = _check_columns(preds, target, "preds")
     if quantiles.ndim != 1:
         raise ValueError(f"preds must have shape (N,), got {quantiles.shape}")
