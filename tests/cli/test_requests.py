@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ranksim.api.options import parse_seconds
+from ranksim.api.options import parse_metrics, parse_seconds
 from ranksim.cli.options import portable_command, with_options
 from ranksim.data.spec import (
     AgeDbSpec,
@@ -237,3 +237,17 @@ def test_presets_of_user_data(command, preset, run_command, requests, table):
 def test_presets_that_the_data_does_not_have(check_error, table):
     words = "compare", table, "--target", "years", "--preset", "frozen"
     check_error(words, 2, "table has no preset 'frozen': choose from small.")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("mae", ("mae",)), ("mae,ccc", ("mae", "ccc")), ("ccc,mae,ccc", ("ccc", "mae")), ("", ())],
+)
+def test_each_score_has_one_table(text, names):
+    assert parse_metrics(text) == names
+
+
+@pytest.mark.parametrize("text", ["r2", "mae,rmse", "balanced_mae", "coverage"])
+def test_unknown_scores_are_refused(text):
+    with pytest.raises(UsageError, match=r"--metrics takes some of mse.*, got "):
+        parse_metrics(text)

@@ -93,8 +93,8 @@ def parse_transform(text: str) -> str:
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
-    """Return the names of the scores in a text such as ``mae,ccc``."""
-    names = spec.parse_words(text)
+    """Return the names of the scores in a text such as ``mae,ccc``, each once."""
+    names = tuple(dict.fromkeys(spec.parse_words(text)))
     for name in names:
         if name not in METRIC_TITLES or name.startswith("balanced_"):
             known = [each for each in METRIC_TITLES if not each.startswith("balanced_")]
