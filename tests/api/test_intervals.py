@@ -10,6 +10,7 @@ import ranksim
 from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.cli import main
 from ranksim.exceptions import DataError, UsageError
+from ranksim.inference.prediction import ScoreRequest, score_predictions
 from tests.helpers import user_data
 from tests.helpers.api import QUIET, SMALL
 from tests.helpers.errors import raises_with
@@ -111,6 +112,12 @@ def test_evaluation_of_new_labels(model, tmp_path, monkeypatch):
     content = json.loads((tmp_path / "evaluation.json").read_text())
     cells = content["coverage"]["ways"]["region"]
     assert cells["predicted"]["all"]["coverage"] == pytest.approx(covered.mean())
+    table = pd.read_csv(tmp_path / "preds.csv").astype({"lower": str})
+    for text in ("nan", ""):
+        table.loc[3, "lower"] = text
+        table.to_csv(tmp_path / "gap.csv", index=False)
+        with raises_with(DataError, "gap.csv, line 5: lower or upper is not a number"):
+            score_predictions(ScoreRequest(tmp_path / "gap.csv", model=model.path, out=tmp_path))
     held_out = model.evaluate(draw_table())  # the rows of the training are left out
     assert held_out.coverage_frame()["samples"].max() == model.metrics["test"]["all"]["n"]
 

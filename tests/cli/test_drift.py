@@ -56,3 +56,4 @@ def test_misuse_is_one_sentence(folder, check_error, run_command):
     assert outcome.code == 1
     assert outcome.err.startswith("Error: ")
     assert "are not in the training data" in outcome.err
+    assert "Shares of predictions" in outcome.out  # what moved is not hidden by the warning

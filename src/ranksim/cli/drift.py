@@ -50,11 +50,14 @@ def drift(
         values["network"] = load_network(values["network"])
     names = [item.name for item in fields(ReadOptions)]
     reading = {name: value for name in names if (value := values.pop(name)) not in (None, ())}
-    result = find_drift(DriftRequest(model, data, reading=reading, **values), console)
+    is_strict = values.pop("strict")
+    result, report = find_drift(DriftRequest(model, data, reading=reading, **values), console)
     _print_drift(result, console)
     print_json(result, as_json)
-    if values["strict"] and result["verdict"] != STABLE:
-        raise typer.Exit(1)
+    if is_strict:
+        report.raise_warnings()
+        if result["verdict"] != STABLE:
+            raise typer.Exit(1)
 
 
 def _print_drift(result: Mapping[str, Any], console: Console) -> None:

@@ -54,14 +54,15 @@ class DriftRequest:
     image_root: Path | None = None
     accelerator: str = "auto"
     encoder: str | Path | None = None
-    strict: bool = False  # warnings about the data are errors
     skip_missing: bool = False  # leave out rows that cannot be predicted
     reading: Mapping[str, Any] = field(default_factory=dict)  # ReadOptions, if not the model's
     network: CustomNetwork | None = None  # builds the network, if it is one of the user
 
 
-def find_drift(request: DriftRequest, console: Console | None = None) -> dict[str, Any]:
-    """Load a model and return the result of :func:`measure_drift` on new data.
+def find_drift(
+    request: DriftRequest, console: Console | None = None
+) -> tuple[dict[str, Any], DataReport]:
+    """Load a model and return the result of :func:`measure_drift` on new data, and its report.
 
     The console prints what was read of the data.
     """
@@ -78,9 +79,7 @@ def find_drift(request: DriftRequest, console: Console | None = None) -> dict[st
     )
     if console is not None:
         print_data_report(report, console)
-    if request.strict:
-        report.raise_warnings()
-    return {"model": str(request.model), "data": request.data, **result}
+    return {"model": str(request.model), "data": request.data, **result}, report
 
 
 def measure_drift(model: Model, data: Any, **options: Any) -> tuple[dict[str, Any], DataReport]:

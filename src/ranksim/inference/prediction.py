@@ -16,7 +16,7 @@ from ranksim._utils.formatting import format_percent, format_value
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import sha256, write_json
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
-from ranksim.data.cells import is_missing
+from ranksim.data.cells import is_blank, is_missing
 from ranksim.data.data_report import print_data_report
 from ranksim.data.reading import load_table
 from ranksim.data.spec import ReadOptions, SeriesSpec, UserDataSpec
@@ -209,7 +209,8 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
     parts = [part for part, is_used in zip(sample_parts, known, strict=True) if is_used]
     preds, labels = read_labels(table, prediction)[known], labels[known]
     regions = extend_regions(density_from_dict(density), labels)
-    ends = _read_ends(table, known)
+    has_intervals = model is not None and model.intervals is not None
+    ends = _read_ends(table, known) if has_intervals else None
     result = {
         "format": 1,
         "predictions": {
@@ -285,14 +286,24 @@ def _read_ends(table: Table, known: NDArray[np.bool_]) -> tuple[Floats, Floats] 
     """Return the ends of the intervals of labeled samples, ``(N,)`` each; None if there are none.
 
     Infinite ends stay infinite.
+
+    Raises:
+        DataError: an end is missing.
     """
     if not {"lower", "upper"} <= {*table.names}:
         return None
-    columns = [[str(cell) for cell in table.column(name)] for name in ("lower", "upper")]
+    columns = [
+        ["nan" if is_blank(cell) else str(cell) for cell in table.column(name)]
+        for name in ("lower", "upper")
+    ]
     try:
         lower, upper = (np.array(column, dtype=np.float64)[known] for column in columns)
     except ValueError:
         return None  # columns of another meaning
+    wrong = np.flatnonzero(known)[np.isnan(lower) | np.isnan(upper)]
+    table.raise_for_rows(
+        wrong.tolist(), "lower or upper is not a number", "predict again, or remove both columns"
+    )
     return lower, upper
 
 
