@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -160,3 +163,25 @@ def test_features_of_images_equal_those_one_by_one(tmp_path, vit, count):
         pixels[0, 0, 0, 0] += 1
         features.embed_images([Pixels()], encoder)
         assert len(list((tmp_path / "cache" / "image_features").iterdir())) == 2
+
+
+def test_features_are_computed_anew_for_another_scale_of_pixels(vit):
+    """Models with equal weights may read pixels of another mean and deviation."""
+    pixels = torch.full((2, 16, 16, 3), 60, dtype=torch.uint8)
+
+    class Pixels(features.BatchDataset):
+        labels = torch.arange(2.0).double()
+
+        def get_inputs(self, index):
+            return (pixels[index],)
+
+    results = []
+    for mean in (0.5, 0.2):
+        content = {"image_mean": [mean] * 3, "image_std": [0.5] * 3, "do_normalize": True}
+        (Path(vit) / "preprocessor_config.json").write_text(json.dumps(content))
+        encoder = ImageEncoder(vit)
+        (data,) = features.embed_images([Pixels()], encoder)
+        with torch.no_grad():
+            torch.testing.assert_close(data.features, encoder.eval()(pixels))
+        results.append(data.features)
+    assert not torch.allclose(*results)

@@ -44,9 +44,11 @@ def compute_features(
 def embed_images(parts: Sequence[BatchDataset], encoder: nn.Module) -> list[VectorDataset]:
     """Compute image features ``(N, D)`` with a frozen encoder, or read them from the cache.
 
-    Features are found again by the weights of the encoder and the pixels of the images.
+    Features are found again by the weights of the encoder, the constants that scale its pixels,
+    which weights do not contain, and the pixels of the images.
     """
-    weights = digest_weights(encoder)
+    constants = {name: copy_to_numpy(value) for name, value in encoder.named_buffers()}
+    weights = digest_weights(encoder) + digest_arrays(constants)
     datasets = []
     for part in parts:
         digest = hashlib.sha256(weights.encode())
