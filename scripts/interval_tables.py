@@ -2,7 +2,7 @@
 
     python scripts/interval_tables.py --write
 
-The figures are those of ``python -m tests.reliability intervals --write``.
+``python -m tests.reliability intervals --write`` measures the figures.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The page on drift: its code runs, and its thresholds are those of the code."""
+"""The page on drift: its code runs, and its thresholds equal the thresholds in the code."""
 
 import re
 from pathlib import Path

@@ -326,7 +326,7 @@ Labels are lognormal with noise that grows with them; 80 % are many-, 15 % mediu
 {100 * figures["shares"]["few"]:.1f} % of the predictions. Coverage of 90 % intervals in percent, by predicted and by
 true region, median width of few-shot predictions, and share of draws in which these are infinite. *k*: a region with n
 calibration samples has the weight n / (n + k) beside all; *interpolated*: the threshold of the region is averaged with
-that of all, with the weight for k = {SHRINKAGE:g}; *pooled below 50*: regions with fewer samples have the threshold of all.
+the threshold of all, with the weight for k = {SHRINKAGE:g}; *pooled below 50*: regions with fewer samples have the threshold of all.
 The [guide](intervals.md) has the table with 1,000 calibration samples and reads both.
 
 {list_ways(figures, SIZES[0])}

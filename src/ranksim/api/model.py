@@ -93,7 +93,7 @@ class Evaluation:
     def coverage_frame(self) -> pd.DataFrame:
         """Return coverage and width of the intervals on held-out samples, one row per region.
 
-        The columns are those of :meth:`ranksim.Comparison.coverage_frame` without the method.
+        It has the columns of :meth:`ranksim.Comparison.coverage_frame` but the method.
 
         Raises:
             DataError: the model was fitted without ``interval``, or no sample is held out.
@@ -197,7 +197,7 @@ class Model(SavedModel):
         Args:
             data: as for :meth:`predict`, with the column of the target.
             y: labels of the rows of ``data``, instead of that column.
-            **options: those of :meth:`predict`.
+            **options: as for :meth:`predict`.
 
         Raises:
             DataError: the data has no labels.
@@ -215,7 +215,7 @@ class Model(SavedModel):
             data: as for :meth:`predict`; with the column of the target, labels and errors are
                 compared, too.
             y: labels of the rows of ``data``, instead of that column.
-            **options: those of :meth:`predict`.
+            **options: as for :meth:`predict`.
 
         Raises:
             DataError: the model has no summary of its data, as earlier versions wrote none.
@@ -232,7 +232,7 @@ class Model(SavedModel):
     def coverage_frame(self) -> pd.DataFrame:
         """Return coverage and width of the intervals on test samples, one row per region.
 
-        The columns are those of :meth:`ranksim.Comparison.coverage_frame` without the method.
+        It has the columns of :meth:`ranksim.Comparison.coverage_frame` but the method.
 
         Raises:
             DataError: the model was fitted without ``interval``.

@@ -260,7 +260,7 @@ def run_sweep_request(
 ) -> dict[str, Any]:
     """Train the runs of a request, and print the summary as tables, or as JSON if ``as_json``.
 
-    ``metrics`` are those of the tables, see :func:`print_summary`.
+    ``metrics`` names the tables, see :func:`print_summary`.
     """
     from rich.console import Console
 

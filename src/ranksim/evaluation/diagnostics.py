@@ -90,7 +90,7 @@ def score_imbalance(
 ) -> dict[str, float | None]:
     """Return the scores of :func:`ranksim.metrics.imbalanced_scores` of labels and preds ``(N,)``.
 
-    The bins are those of the shot regions. The relevance of SERA follows the training labels; more
+    The bins of the shot regions are used. The relevance of SERA follows the training labels; more
     than 10,000 are replaced by that many order statistics, as the fit would take seconds.
     """
     train = np.sort(benchmark.train.labels.astype(np.float64))

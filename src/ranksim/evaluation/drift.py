@@ -132,8 +132,8 @@ class NumberSummary:
     def compare(self, name: str, values: Floats) -> Change:
         """Compare new numbers ``(N,)``, NaN where missing, with these.
 
-        The p-value is that of the two-sample Kolmogorov–Smirnov test; if numbers are missing, the
-        smaller of this and that of a chi-square test of their share, twice.
+        The p-value comes from the two-sample Kolmogorov–Smirnov test; if numbers are missing, it is
+        twice the smaller of this and the p-value of a chi-square test of their share.
         """
         stats = require_optional("scipy.stats", "cpu")
         after = NumberSummary.from_values(values, measure=self.measure)
@@ -229,7 +229,7 @@ class CategorySummary:
     def compare(self, name: str, codes: Floats) -> Change:
         """Compare the codes ``(N,)`` of new data, -1 for new categories, with these.
 
-        The p-value is that of the chi-square test of homogeneity.
+        The p-value comes from the chi-square test of homogeneity.
         """
         after = CategorySummary.from_codes(codes, self.names)
         num_new = int((codes == -1).sum())
@@ -313,7 +313,7 @@ def homogeneity_p_value(before: Sequence[float] | Floats, after: Sequence[float]
     """Return the p-value of the chi-square test that two histograms ``(B,)`` have equal shares.
 
     Bins in which fewer than five samples are expected are merged; of two bins with as few, the
-    p-value is that of Fisher's exact test. It is 1 if one of the samples, or all but one bin, is
+    p-value comes from Fisher's exact test. It is 1 if one of the samples, or all but one bin, is
     empty.
     """
     stats = require_optional("scipy.stats", "cpu")
@@ -370,7 +370,7 @@ def adjust_changes(changes: Sequence[Change]) -> list[Change]:
 def share_interval(
     count: int, total: int, level: float = 0.95, method: Literal["wilson", "exact"] = "wilson"
 ) -> list[float]:
-    """Return the confidence interval of a share; that of no sample is all of [0, 1].
+    """Return the confidence interval of a share, [0, 1] without a sample.
 
     Args:
         count: samples that have a property.
@@ -449,7 +449,7 @@ def compare_errors(
 ) -> dict[str, Any]:
     """Compare mean absolute errors of two sets of samples, with an interval of the difference.
 
-    The interval is that of Welch's t test, unpaired. ``grew`` says whether it lies above zero, and
+    The interval comes from Welch's t test, unpaired. ``grew`` says whether it lies above zero, and
     the error is at least a tenth larger.
 
     Args:

@@ -35,7 +35,7 @@ from ranksim.training.publications import find_license, find_paper
 
 Record = Mapping[str, Any]
 REGIONS = ("few", "balanced")
-RECIPES = "recipes"  # folder of recipe files within that of a leaderboard
+RECIPES = "recipes"  # folder of recipe files within the folder of a leaderboard
 _IDENTITY = ("benchmark", "options", "regions_from", "preset")  # of a column
 _KINDS = {
     **dict.fromkeys(("sts-b-dir", "sentiment-dir", "text", "sentences"), "texts"),
@@ -373,7 +373,7 @@ def _explain_missing(row: Record, results: Record) -> str:
 
 
 def _measure_cost(row: Record, results: Record) -> tuple[float, float] | None:
-    """Return the seconds of a step and of a training, as multiples of those of vanilla.
+    """Return the seconds of a step and of a training, as multiples of the seconds of vanilla.
 
     They are medians over seeds, and include the first stage of a two-stage method, and both members
     of an average.

@@ -88,7 +88,7 @@ def measure_drift(model: Model, data: Any, **options: Any) -> tuple[dict[str, An
     Args:
         model: a saved model.
         data: as for :meth:`Model.predict`, with or without labels.
-        **options: those of :meth:`Model.predict`.
+        **options: as for :meth:`Model.predict`.
 
     Returns:
         The result as JSON values, and what was read of the data. ``verdict`` is ``stable``,
@@ -141,7 +141,7 @@ def measure_drift(model: Model, data: Any, **options: Any) -> tuple[dict[str, An
 def _compare_predictions(
     held_out: HeldOutSample, regions: ShotRegions, predictions: Predictions
 ) -> dict[str, Any]:
-    """Compare predictions with those of held-out samples: their distribution and regions."""
+    """Compare predictions with predictions of held-out samples: their distribution and regions."""
     weights = held_out.weights
     before = NumberSummary.from_values(held_out.preds, weights)
     (change,) = adjust_changes([before.compare("predictions", predictions.preds)])
@@ -159,7 +159,7 @@ def _compare_predictions(
 
 
 def _compare_labels(model: Model, labels: Floats) -> dict[str, Any]:
-    """Compare labels with those of the data of the training: their distribution and regions."""
+    """Compare labels with the labels of the training data: their distribution and regions."""
     assert model.reference is not None
     before = model.reference
     (change,) = adjust_changes([before.labels.compare("labels", labels)])

@@ -46,7 +46,7 @@ class InputColumn:
     measure: Measure = "number"
 
     def summarize(self, points: int) -> Summary:
-        """Return the distribution of the values, that of numbers by at most ``points``."""
+        """Return the distribution of the values, of numbers by at most ``points`` quantiles."""
         if self.categories is not None:
             return CategorySummary.from_codes(self.values, self.categories)
         return NumberSummary.from_values(self.values, points=points, measure=self.measure)

@@ -219,7 +219,7 @@ class Model:
 
         Returns:
             One prediction per row that is not left out; for a series, one per window without a
-            gap. Regions are those of the predicted labels. ``lower`` and ``upper`` are the ends
+            gap. Regions follow the predicted labels. ``lower`` and ``upper`` are the ends
             of its interval, of a model with intervals.
 
         Raises:

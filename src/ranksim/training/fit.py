@@ -146,7 +146,7 @@ def _make_module(
     targets = labels / recipe.label_scale
     unit = float(targets.std(correction=0)) or 1.0
     if (head := make_head(recipe, technique, model.width, unit)) is not None:
-        model.head = head  # the encoder starts like that of the plain method
+        model.head = head  # the encoder starts like the encoder of the plain method
     # the mean of transformed labels is 0
     initial_pred = 0.0 if transform is not None else task.initial_bias / recipe.label_scale
     if initial_pred:

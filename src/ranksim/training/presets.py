@@ -195,7 +195,7 @@ def read_tuned(
 class Search:
     """How the values of a method in a recipe file were chosen.
 
-    ``seeds`` are those of each trial, and None in a file of an earlier version.
+    ``seeds`` are the seeds of each trial, and None in a file of an earlier version.
     """
 
     trials: int

@@ -67,7 +67,7 @@ def weighted_conformal_quantile(
 
     Args:
         scores: of the calibration samples ``(n,)``.
-        weights: ratio of the density of new samples to that of calibration samples, at each
+        weights: ratio of the densities of new and of calibration samples, at each
             calibration sample ``(n,)``, up to a factor.
         level: coverage ℓ, between 0 and 1.
         test_weight: the ratio w at the new sample, with the same factor.
@@ -251,7 +251,7 @@ class RegionConformal:
     inputs given the label is the same and the ratios are right (label shift).
 
     Nothing here guarantees coverage given the true label: samples with rare labels are covered
-    less, as long as their predictions resemble those of common ones.
+    less, as long as their predictions resemble predictions of common ones.
 
     Args:
         scores: of the calibration samples ``(n,)``.

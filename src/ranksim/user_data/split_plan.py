@@ -89,7 +89,7 @@ class SplitPlan:
     facts: dict[str, Any]  # identity of the data in results
     report: DataReport
     parts: NDArray[np.str_]  # (R,), train, val, test or unused, of each row of the table
-    calibration: Ints | None = None  # positions of those of split.val that calibrate intervals
+    calibration: Ints | None = None  # positions in split.val of samples that calibrate intervals
     weights: Floats | None = None  # (N,), at least 0, and above 0 for training samples
     readings: Floats | None = None  # (T, C), of a series in time order
     reading_times: Floats | None = None  # (T,), in seconds
