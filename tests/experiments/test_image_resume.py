@@ -59,7 +59,7 @@ def kill_after(function, run, new, delay):
     process, before = Process(function, run), checkpoint_time(run)
     if new == 0:
         time.sleep(delay)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while new and time.monotonic() < deadline and not process.pipe.poll():
         time.sleep(0.005)
         if (now := checkpoint_time(run)) != before:

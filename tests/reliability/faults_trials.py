@@ -26,7 +26,7 @@ def killed_at(scene: Scene, place: Path, step: int, when: str) -> str:
     How often a sweep writes ``results.json`` depends on time, so that it can have fewer files.
     """
     code, steps = 0, str(scene.data / f"{place.name}-steps.txt")
-    for number in range(step, max(step - 4, 0), -1):
+    for number in range(step, max(step - 8, 0), -1):
         if (code := scene.run(place, steps=steps, kill=number, when=when)) == -signal.SIGKILL:
             return finish(scene, place)
         shutil.rmtree(place)
