@@ -117,6 +117,7 @@ def sweep(homes, tmp_path_factory):
         return run_benchmark(request), request
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_row_is_the_mean_of_its_members(sweep, name):
     results, request = sweep

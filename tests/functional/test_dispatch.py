@@ -17,10 +17,8 @@ def make_batch(size, width=64):
     return features, torch.randint(0, 101, (size,), generator=draw)
 
 
-@pytest.mark.parametrize(
-    ("unique", "reduction"),
-    [(True, "sum"), pytest.param(False, "mean", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("unique", "reduction"), [(True, "sum"), (False, "mean")])
 def test_compiles_to_one_graph(unique, reduction):
     """Labels all differ, so that nothing is random."""
     features, labels = make_batch(20)[0], torch.randperm(20)

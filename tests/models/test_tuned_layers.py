@@ -34,6 +34,7 @@ def encode_in_two_steps(parts, tokens, lengths):
     return upper.eval()(states, lengths, means)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair_features", ["all", "symmetric"])
 @pytest.mark.parametrize("pooled_layers", ["last", "all"])
 @pytest.mark.parametrize("tuned_layers", [1, 2, 3])

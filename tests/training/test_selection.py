@@ -31,6 +31,7 @@ def score(name, preds, labels):
     return balanced_errors(preds, labels, BINS)[name.removeprefix("balanced_")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADDED)
 def test_best_weights_have_the_lowest_score(tmp_path, name):
     recipe = make_recipe(monitor=name, lr=0.05, patience=0)

@@ -464,6 +464,7 @@ def test_any_flipped_byte_of_the_index_is_detected(root, paths, cache, whole, mo
         assert_cached(cache, root, paths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "values"),
     [("pixels.row", (-7, 2**62, "word", None, 1.5, b"blob")),

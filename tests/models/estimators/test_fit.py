@@ -72,6 +72,7 @@ def test_scores_are_those_of_the_predictions_in_the_unit_of_the_labels(name, los
     np.testing.assert_array_equal(load_estimator(tmp_path).predict(val.values), preds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "loss"), CASES)
 def test_neither_unit_nor_factor_of_weights_nor_rows_of_weight_zero_matter(name, loss):
     reads = estimator_type(name).reads
