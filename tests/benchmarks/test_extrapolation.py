@@ -33,8 +33,10 @@ def test_table_shows_means_and_deviations_over_seeds():
         ([0, 1, 2], ["rrt+ranksim (3 of 3 diverged)", "–", "–", "–"]),
     ],
 )
-def test_diverged_runs_are_counted(tmp_path, diverged, cells):
+def test_diverged_runs_are_counted(monkeypatch, tmp_path, diverged, cells):
     """A study of instability must not leave them out without a word."""
+    monkeypatch.setattr(extrapolation, "METHODS", ("vanilla", "rrt+ranksim"))
+    monkeypatch.setattr(extrapolation, "FEW", {"abalone": ("default",)})
     folder = tmp_path / "abalone, default"
     folder.mkdir()
     failed = [("rrt+ranksim", seed) for seed in diverged]
@@ -48,6 +50,23 @@ def test_diverged_runs_are_counted(tmp_path, diverged, cells):
     assert len(records) == 6
     *_, line = extrapolation.list_errors(records)
     assert [cell.strip() for cell in line.strip("|").split("|")][2:] == cells
+    monkeypatch.setattr(extrapolation, "FEW", {})  # five seeds: this sweep has not ended
+    assert extrapolation.collect_runs(tmp_path) == []
+
+
+def test_findings_compare_the_spread_over_seeds():
+    errors = {"vanilla": (6.0, 10.0), "rrt": (4.0, 6.0), "rrt+ranksim": (3.0, 7.0)}
+    records = [
+        make_record(method, seed, zero)
+        for method, values in errors.items()
+        for seed, zero in enumerate(values)
+    ]
+    records += [make_record("rrt+ranksim", seed, 5.0 + seed, "weight 1, γ 1") for seed in (0, 1)]
+    records += [make_record("rrt+ranksim", 2, None)]
+    finding, failures = extrapolation.list_findings(records)
+    assert "0.5 to 2.0 times the standard deviation of `rrt` (`vanilla`: 2.0 times)" in finding
+    assert "mean is 5 to 5.5, of `rrt` 5, of `vanilla` 8; the worst seed has 7." in finding
+    assert failures == "- 1 run diverged."
 
 
 def test_page_has_the_table_of_the_results(tmp_path):
