@@ -78,6 +78,16 @@ def test_terms_on_features_train_by_name_and_share_an_encoder(small_sts, tmp_pat
     assert "oe_weight" not in runs["encoder+rnc"]["recipe"]
 
 
+def test_rows_join_a_folder_with_a_trained_encoder(small_sts, tmp_path):
+    request = {"seeds": "1", "max_steps": 2, "changes": ("hidden=8",)}
+    run_benchmark(sts_request(small_sts, tmp_path, methods="rnc+ranksim,vanilla", **request))
+    content = run_benchmark(sts_request(small_sts, tmp_path, methods="vanilla,sqinv", **request))
+    names = {run["identity"]["method"] for run in content["runs"]}
+    assert names >= {"sqinv", "encoder+rnc+ranksim", "vanilla+rnc+ranksim"}
+    trainings = count_trainings(tmp_path)
+    assert trainings["encoder+rnc+ranksim/seed-0"] == trainings["vanilla/seed-0"] == 1
+
+
 def test_first_stage_must_have_equal_settings_and_its_checkpoint(small_sts, tmp_path):
     def train(methods, *changes):
         changes = ("hidden=8", *changes)

@@ -146,7 +146,7 @@ class ResultStore:
     def write(self, *, last: bool = False) -> dict[str, Any]:
         """Summarize all finished runs of the folder; write and return ``results.json``.
 
-        Rows of other sweeps stay. Only the lowest seed of each method keeps its projection. If
+        Nothing is written, and the result is empty, before a method has a finished run. Rows of other sweeps stay. Only the lowest seed of each method keeps its projection. If
         ``last``, all runs are finished: intervals over test samples and the conclusion are added.
         """
         plan, first = self.plan, self.plan.runs[0]
@@ -165,6 +165,8 @@ class ResultStore:
             metrics, labels = headline(benchmark), _collect_labels(records)
             comparable = all(record["provenance"].get("comparable", True) for record in records)
             summary = summarize(records, benchmark, rows)
+            if not summary:  # only encoders have been trained, which are no rows
+                return {}
             baseline = choose_baseline(summary)
             if last:
                 read = cache(self._read_predictions)

@@ -42,6 +42,7 @@ from ranksim.training.method import (
     Method,
     average_members,
     first_stage,
+    parse_key,
     parse_method,
 )
 from ranksim.training.method_rules import depends_on_seed
@@ -102,8 +103,7 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
 
     def make_named_run(key: str, seed: int) -> Run:
         if key not in files:
-            method = parse_method(key, settings.weighting, customs=request.estimators)
-            return make_run(method, seed)
+            return make_run(parse_key(key, settings.weighting, request.estimators), seed)
         path, method = files[key]
         return replace(make_run(vanilla, seed), method=method, predictions=path)
 

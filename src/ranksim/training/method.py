@@ -275,6 +275,21 @@ def first_stage(method: Method) -> Method | None:
     return Method(key, key, technique)
 
 
+def parse_key(key: str, weighting: Scheme, customs: Sequence[CustomEstimator] = ()) -> Method:
+    """Parse the key of a run, which may be the first stage of a method.
+
+    Example:
+        >>> parse_key("encoder+rnc+ranksim", "inverse").key
+        'encoder+rnc+ranksim'
+    """
+    if not key.startswith(f"{ENCODER}+"):
+        return parse_method(key, weighting, customs=customs)
+    whole = parse_method(key.replace(ENCODER, "vanilla", 1), weighting, customs=customs)
+    stage = first_stage(whole)
+    assert stage is not None
+    return stage
+
+
 def average_members(method: Method) -> tuple[Method, ...]:
     """Return the plain and the modified network that a method averages; empty for others."""
     technique = method.technique
