@@ -146,8 +146,9 @@ class ResultStore:
     def write(self, *, last: bool = False) -> dict[str, Any]:
         """Summarize all finished runs of the folder; write and return ``results.json``.
 
-        Nothing is written, and the result is empty, before a method has a finished run. Rows of other sweeps stay. Only the lowest seed of each method keeps its projection. If
-        ``last``, all runs are finished: intervals over test samples and the conclusion are added.
+        Nothing is written, and the result is empty, before a method has a finished run. Rows of
+        other sweeps stay. Only the lowest seed of each method keeps its projection. If ``last``,
+        all runs are finished: intervals over test samples and the conclusion are added.
         """
         plan, first = self.plan, self.plan.runs[0]
         benchmark = first.source.spec.benchmark
