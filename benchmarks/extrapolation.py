@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,15 +138,22 @@ def list_findings(records: Records) -> list[str]:
         means = sorted(float(each.mean()) for each in both)
         deviation = float(np.std(plain, ddof=1))
         lines.append(
-            f"- **{TITLES[task].capitalize()}**: over seeds, the error of `rrt+ranksim` on labels "
-            f"without training samples has {ratios[0]:.1f} to {ratios[-1]:.1f} times the standard "
-            f"deviation of `rrt` (`vanilla`: {np.std(vanilla, ddof=1) / deviation:.1f} times). "
-            f"Its mean is {means[0]:.3g} to {means[-1]:.3g}, of `rrt` {plain.mean():.3g}, of "
+            f"- **{TITLES[task][0].upper()}{TITLES[task][1:]}**: over seeds, the error of "
+            f"`rrt+ranksim` on labels without training samples has {describe_range(ratios, '.1f')} "
+            f"times the standard deviation of `rrt` (`vanilla`: "
+            f"{np.std(vanilla, ddof=1) / deviation:.1f} times). Its mean is "
+            f"{describe_range(means, '.3g')}, of `rrt` {plain.mean():.3g}, of "
             f"`vanilla` {vanilla.mean():.3g}; the worst seed has {max(map(max, both)):.3g}."
         )
     diverged = sum(record["zero"] is None for record in records)
     lines.append(f"- {diverged or 'No'} run{'s' * (diverged > 1)} diverged.")
     return lines
+
+
+def describe_range(values: Sequence[float], form: str) -> str:
+    """Return the least and the largest of ascending values, or the only one."""
+    ends = dict.fromkeys(format(value, form) for value in (values[0], values[-1]))
+    return " to ".join(ends)
 
 
 def list_errors(records: Records) -> list[str]:
