@@ -218,6 +218,7 @@ def test_every_row_of_a_comparison_has_coverage(comparison):
     assert "NaN" not in text
 
 
+@pytest.mark.slow
 def test_heads_with_a_distribution_and_averages(homes, tmp_path):
     """A scale and quantiles are used, also of the mean of members and after loading."""
     scores = {

@@ -94,6 +94,7 @@ def test_test_rows_alone_are_the_test_set_of_the_model(run_command, homes, tmp_p
     check_text(outcome.out, "file")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["--cross-validate 3", "--cross-validate 3 --no-balanced"])
 def test_cross_validation_scores_the_labels_of_the_data(options, run_command, homes, tmp_path):
     check_text(fit(run_command, homes, options), "whole")

@@ -131,6 +131,7 @@ def test_encoded_cells_are_those_of_a_list(cells, draw):
                     assert numbers.tobytes() == getattr(listed, name).tobytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(COLUMNS)
 def test_encoded_columns_are_read_as_lists(cells):

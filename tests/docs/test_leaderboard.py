@@ -23,6 +23,7 @@ def test_written_frame_has_no_figures_of_results():
     assert not re.findall(r"\d %|[−+]\d", SECTION.sub("", TEXT).replace("95 % interval", ""))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_pictures")
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="results/leaderboard is not committed yet")
 def test_page_and_picture_are_those_of_the_results():

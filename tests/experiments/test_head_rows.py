@@ -58,6 +58,7 @@ def sweep(homes, tmp_path_factory):
         return run_benchmark(request), request
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_files_and_scores(sweep, method):
     results, request = sweep
@@ -112,6 +113,7 @@ def test_record_is_reproduced(sweep, tmp_path, method):
     assert outcome["matches"], outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "final"),
     [

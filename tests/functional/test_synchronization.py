@@ -71,6 +71,7 @@ def compute_term(monkeypatch):
     return choose
 
 
+@pytest.mark.slow
 @parametrize_pairwise(
     path=["reference", "blocks", "triton"],
     mode=[NoSynchronization, FakeTensorMode],

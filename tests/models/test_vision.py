@@ -48,6 +48,7 @@ def vit(**options):
     return transformers.ViTConfig(image_size=32, patch_size=8, **VIT | options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "width", "count"),
     # parameters of the published networks, less their last layer of 1,000 outputs

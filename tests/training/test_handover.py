@@ -146,6 +146,7 @@ def describe(source, recipe):
     }
 
 
+@pytest.mark.slow
 def test_other_processes_get_the_data_of_this_one(request_and_recipe, monkeypatch):
     request, recipe = request_and_recipe
     source = request.source

@@ -170,6 +170,7 @@ def test_digests_are_equal(tables):
     assert_same(lambda table: hash_cells([table.column(name) for name in names]), tables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [7, 50_000])
 def test_hashes_of_selected_rows_are_those_of_the_table(tables, monkeypatch, size):
     monkeypatch.setattr("ranksim.user_data.sample_keys._HASHED_ROWS", size)

@@ -284,6 +284,7 @@ def test_findings_claim_no_more_than_intervals_allow():
     assert {bar.kind for bar in bars if bar} == {"unsure"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_png")
 def test_markup_in_data_is_escaped(tmp_path):
     html = write_page(evil_results(), tmp_path / "report.html").read_text(encoding="utf-8")
