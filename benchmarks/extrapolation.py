@@ -103,7 +103,7 @@ def collect_runs(out: Path) -> Records:
                 scores = run["result"].get("metrics", {}).get("test", {})
                 records.append(
                     {"task": task, "setting": setting, "method": run["identity"]["method"]}
-                    | {"seed": run["identity"]["seed"]}
+                    | {"seed": run["identity"]["seed"], "commit": run["provenance"]["commit"]}
                     | {name: scores.get(name, {}).get("mae") for name in ("all", "many", "zero")}
                 )
     return records
